@@ -1,0 +1,53 @@
+# Everything installs into .venv: with uv where it is present, else with pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PINS := constraints/pins.txt
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check format bench pins clean
+
+demo: $(VENV)/.demo  ## Watch MixLLM route real queries over a pool of LLMs, learn and save money
+	$(BIN)/mixllm demo $(ARGS)
+
+test: $(VENV)/.dev  ## Every test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## Lint, format, types, layers, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/check_docs.py
+
+format: $(VENV)/.dev  ## Put every file into the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## Speed on this machine; results in benchmarks/results/
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+pins:  ## Refresh the pinned versions (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url -o $(PINS) --upgrade
+
+$(VENV)/bin/python:
+	@if command -v uv >/dev/null 2>&1; then uv venv --quiet --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml $(PINS)
+	@$(call install,demo)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(PINS)
+	@$(call install,dev)
+	@touch $@
+
+# install EXTRA: the package itself, editable, with one of its extras, at the pinned versions.
+define install
+if command -v uv >/dev/null 2>&1; \
+then uv pip install --quiet --python $(BIN)/python -c $(PINS) -e '.[$(1)]'; \
+else $(BIN)/python -m pip install --quiet -c $(PINS) -e '.[$(1)]'; fi
+endef
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

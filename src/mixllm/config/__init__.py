@@ -1,0 +1,37 @@
+"""The configuration: one YAML file, and ``MIXLLM_*`` variables over it."""
+
+from mixllm.config.reading import decode_model_entry, load_config, parse_config
+from mixllm.config.schema import (
+    Config,
+    DomainConfig,
+    EncoderConfig,
+    GatewayConfig,
+    LearningConfig,
+    ModelEntry,
+    ModelInfo,
+    ModelParams,
+    PolicyConfig,
+    PrivacyConfig,
+    RoutingConfig,
+    StoreConfig,
+    TagsConfig,
+)
+
+__all__ = [
+    "Config",
+    "DomainConfig",
+    "EncoderConfig",
+    "GatewayConfig",
+    "LearningConfig",
+    "ModelEntry",
+    "ModelInfo",
+    "ModelParams",
+    "PolicyConfig",
+    "PrivacyConfig",
+    "RoutingConfig",
+    "StoreConfig",
+    "TagsConfig",
+    "decode_model_entry",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,149 @@
+"""What every `mixllm.interfaces.Store` must do, as checks that any store can be run through.
+
+`check_store` takes a function that makes new, empty stores. `check_persistence` takes one that opens the same storage
+again, for stores that outlive their process. Neither assumes anything of how a store keeps its values.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from mixllm.conformance.store_events import EVENT_CHECKS
+from mixllm.conformance.store_facts import FACT_CHECKS
+from mixllm.conformance.store_samples import PATIENCE_S, raises, receipt, sample_feedback, sample_outcome, sample_record
+from mixllm.errors import StoreClosedError
+from mixllm.interfaces import Store
+from mixllm.types import LearnedState, LLMSpec, PoolChange
+
+__all__ = ["check_persistence", "check_store"]
+
+
+def check_store(make: Callable[[], Store]) -> None:
+    """Run the whole contract; raises `AssertionError` where the store does not fulfil it.
+
+    Parameters
+    ----------
+    make
+        Makes a new, empty store that holds at least 300 decisions, queues at least 1,000 items and keeps at least two
+        checkpoints.
+    """
+    for check in (*FACT_CHECKS, *EVENT_CHECKS, *_OTHER_CHECKS):
+        store = make()
+        try:
+            check(store)
+        finally:
+            store.close()
+
+
+def check_persistence(open_store: Callable[[], Store]) -> None:
+    """Check that a store which is opened again holds what it held, and goes on from there.
+
+    Parameters
+    ----------
+    open_store
+        Opens the same storage at every call; it is empty at the first.
+    """
+    first, second = sample_record(1, prompt="kept"), sample_record(2)
+    state = LearnedState(version=4, position=2, created_at_s=1.5, payload=b"\0learned\xff")
+    change = PoolChange(spec=LLMSpec(name="small"), active=False, created_at_s=1.0)
+    store = open_store()
+    store.append_decision(first)
+    store.append_outcome(sample_outcome(first))
+    receipt(store, sample_feedback(first, "f1"))
+    store.append_pool_change(change)
+    store.save_state(state)
+    store.append_decision(second)  # Nobody waits for this one: close() must.
+    known, events = store.decision(first.decision.decision_id), list(store.events_after(0))
+    store.close()
+
+    store = open_store()
+    try:
+        assert store.decision(first.decision.decision_id) == known
+        assert [one.decision for one in store.decisions()] == [second.decision, first.decision]
+        assert list(store.events_after(0)) == events
+        assert store.wait_for_events(0, timeout_s=0.0), "events of before are events"
+        assert store.load_state() == state
+        assert list(store.pool_changes()) == [change]
+        assert {**store.counts(), "dropped": 0} == {"decisions": 2, "outcomes": 1, "feedback": 1, "dropped": 0}
+        assert receipt(store, sample_feedback(first, "f1", created_at_s=9.0)).duplicate
+        assert not receipt(store, sample_feedback(second, "f2")).duplicate
+        (new,) = store.events_after(events[-1].seq)
+        assert new.feedback == sample_feedback(second, "f2")
+    finally:
+        store.close()
+
+
+def _check_pool(store: Store) -> None:
+    assert list(store.pool_changes()) == []
+    added = [
+        PoolChange(spec=LLMSpec(name=name, context_window=10), active=True, created_at_s=1.0)
+        for name in ("b", "a", "c")
+    ]
+    for change in added:
+        store.append_pool_change(change)
+    assert list(store.pool_changes()) == added
+    removed = PoolChange(spec=LLMSpec(name="b"), active=False, created_at_s=0.5)
+    store.append_pool_change(removed)
+    assert list(store.pool_changes()) == [added[1], added[2], removed], "ordered by the appends, not by the clock"
+
+
+def _check_states(store: Store) -> None:
+    assert store.load_state() is None
+    assert store.load_state(1) is None
+    assert list(store.state_versions()) == []
+    states = [
+        LearnedState(version=version, position=9 - version, created_at_s=0.0, payload=bytes([version, 0]))
+        for version in range(1, 9)
+    ]
+    for number, state in enumerate(states, start=1):
+        store.save_state(state)
+        assert store.load_state() == state
+        kept = list(store.state_versions())
+        assert kept == list(range(number - len(kept) + 1, number + 1)), "the newest are kept, oldest first"
+        assert len(kept) >= min(2, number)
+        assert [store.load_state(one) for one in kept] == states[number - len(kept) : number]
+    assert store.load_state(99) is None
+    assert store.load_state(10**30) is None
+    replaced = LearnedState(version=7, position=1, created_at_s=3.0, payload=b"")
+    store.save_state(replaced)
+    assert store.load_state() == store.load_state(7) == replaced, "saving a version again replaces it"
+    assert store.state_versions()[-1] == 7
+
+
+def _check_close(store: Store) -> None:
+    record = sample_record(1)
+    store.append_decision(record)
+    woken: list[bool] = []
+    waiter = threading.Thread(target=lambda: woken.append(store.wait_for_events(0, timeout_s=PATIENCE_S)))
+    waiter.start()
+    time.sleep(0.01)  # It waits by now, most likely; where not, the store is closed before and refuses it.
+    store.close()
+    store.close()
+    waiter.join(PATIENCE_S / 2)
+    assert woken == [False], "closing wakes who waits"
+    calls: dict[str, Callable[[], object]] = {
+        "append_decision": lambda: store.append_decision(record),
+        "append_outcome": lambda: store.append_outcome(sample_outcome(record)),
+        "append_feedback": lambda: store.append_feedback(sample_feedback(record, "f")),
+        "decision": lambda: store.decision(record.decision.decision_id),
+        "decisions": store.decisions,
+        "events_after": lambda: store.events_after(0),
+        "wait_for_events": lambda: store.wait_for_events(0, timeout_s=PATIENCE_S),
+        "append_pool_change": lambda: store.append_pool_change(
+            PoolChange(spec=LLMSpec(name="a"), active=True, created_at_s=0.0)
+        ),
+        "pool_changes": store.pool_changes,
+        "save_state": lambda: store.save_state(LearnedState(version=1, position=0, created_at_s=0.0, payload=b"")),
+        "load_state": store.load_state,
+        "state_versions": store.state_versions,
+        "flush": store.flush,
+        "counts": store.counts,
+    }
+    for name, call in calls.items():
+        with raises(StoreClosedError, f"{name} of a closed store"):
+            call()
+
+
+_OTHER_CHECKS = (_check_pool, _check_states, _check_close)

@@ -1,0 +1,25 @@
+"""The meta decision maker: hard constraints, then a score per LLM, then a policy that turns scores into a choice."""
+
+from mixllm.decision.bounds import ExplorationBounds
+from mixllm.decision.constraints import why_ineligible
+from mixllm.decision.greedy import GreedyPolicy
+from mixllm.decision.maker import Choice, DecisionMaker
+from mixllm.decision.score import ScoreWeights, score
+from mixllm.decision.squarecb import SquareCBPolicy
+from mixllm.decision.thompson import ThompsonPolicy
+from mixllm.decision.ucb import UCBPolicy
+from mixllm.decision.warmup import WarmUpPolicy
+
+__all__ = [
+    "Choice",
+    "DecisionMaker",
+    "ExplorationBounds",
+    "GreedyPolicy",
+    "ScoreWeights",
+    "SquareCBPolicy",
+    "ThompsonPolicy",
+    "UCBPolicy",
+    "WarmUpPolicy",
+    "score",
+    "why_ineligible",
+]

@@ -1,0 +1,47 @@
+"""Hard constraints: they come before scores, and each refusal says why."""
+
+from __future__ import annotations
+
+from mixllm.types import Forecast, LLMSpec, Query
+
+__all__ = ["why_ineligible"]
+
+
+def why_ineligible(query: Query, spec: LLMSpec, forecast: Forecast) -> str | None:
+    """Return why `spec` cannot take `query`, or None where it can.
+
+    Checked in this order: allowed LLMs, capabilities, context window, cost, quality, latency.
+
+    Examples
+    --------
+    >>> from mixllm.types import Capability, Estimate
+    >>> some = Estimate(mean=1.0, std=0.1)
+    >>> forecast = Forecast(quality=some, tokens_out=some, cost_usd=some, ttft_s=some, wait_s=0.0, latency_s=some)
+    >>> why_ineligible(Query(text="hi", needs=frozenset({Capability.VISION})), LLMSpec(name="a"), forecast)
+    'cannot do vision'
+    """
+    if query.allowed_llms is not None and spec.name not in query.allowed_llms:
+        return "not among the allowed LLMs"
+    missing = query.needs - spec.capabilities
+    if missing:
+        return f"cannot do {', '.join(sorted(missing))}"
+    return _too_long(query, spec) or _out_of_bounds(query, forecast)
+
+
+def _too_long(query: Query, spec: LLMSpec) -> str | None:
+    if spec.context_window is None:
+        return None
+    needed = query.prompt_tokens + (query.max_tokens_out or 1)
+    if needed <= spec.context_window:
+        return None
+    return f"context window of {spec.context_window} tokens is too small for {needed}"
+
+
+def _out_of_bounds(query: Query, forecast: Forecast) -> str | None:
+    if query.max_cost_usd is not None and forecast.cost_usd.mean > query.max_cost_usd:
+        return f"expected cost ${forecast.cost_usd.mean:.6f} is above the limit of ${query.max_cost_usd:.6f}"
+    if query.min_quality is not None and forecast.quality.mean < query.min_quality:
+        return f"expected quality {forecast.quality.mean:.3f} is below the limit of {query.min_quality:.3f}"
+    if query.max_latency_s is not None and forecast.latency_s.mean > query.max_latency_s:
+        return f"expected latency {forecast.latency_s.mean:.2f} s is above the limit of {query.max_latency_s:.2f} s"
+    return None

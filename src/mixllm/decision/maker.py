@@ -1,0 +1,171 @@
+"""The meta decision maker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixllm.decision.constraints import why_ineligible
+from mixllm.decision.score import ScoreWeights, score
+from mixllm.errors import NoEligibleLLMError, UnknownLLMError
+from mixllm.interfaces import Policy
+from mixllm.types import Candidate, Forecast, Ineligible, LLMSpec, Query, Value
+from mixllm.units import non_negative
+
+__all__ = ["FORCED", "Choice", "DecisionMaker"]
+
+FORCED = "forced"
+"""The policy's name where the request named the LLM."""
+
+
+class Choice(Value, frozen=True, kw_only=True):
+    """Which candidate was chosen, among which, by which policy at which λ, and why."""
+
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+    ineligible: tuple[Ineligible, ...]
+    policy: str
+    trade_off: float
+    reason: str
+
+
+class DecisionMaker:
+    """Hard constraints, scores, policy, draw.
+
+    Parameters
+    ----------
+    weights
+        Weights of the score; a query's own λ goes before theirs.
+    policy
+        Turns scores into probabilities.
+    """
+
+    def __init__(self, *, weights: ScoreWeights, policy: Policy) -> None:
+        self.weights = weights
+        self.policy = policy
+
+    def choose(
+        self,
+        query: Query,
+        *,
+        specs: Sequence[LLMSpec],
+        forecasts: Sequence[Forecast],
+        cost_scale_usd: float,
+        draw: float,
+        forced: str | None = None,
+    ) -> Choice:
+        """Choose an LLM for `query`.
+
+        Parameters
+        ----------
+        query
+            What is asked, with its constraints.
+        specs, forecasts
+            The K LLMs of the pool and their forecasts.
+        cost_scale_usd
+            c_ref.
+        draw
+            A number in [0, 1) that picks from the policy's probabilities; the same draw picks the same.
+        forced
+            Name of the LLM to take whatever the constraints and scores say.
+
+        Raises
+        ------
+        NoEligibleLLMError
+            Where hard constraints rule out every LLM; says why for each.
+        UnknownLLMError
+            Where there is no LLM named `forced`.
+        """
+        if forced is not None:
+            return self._force(forced, query, specs, forecasts, cost_scale_usd)
+        eligible, ineligible = self._sieve(query, specs, forecasts)
+        if not eligible:
+            raise NoEligibleLLMError({refusal.llm: refusal.reason for refusal in ineligible})
+        weights = self._weights_for(query)
+        kept = [forecasts[row] for row in eligible]
+        scores, stds = score(kept, weights=weights, cost_scale_usd=cost_scale_usd)
+        propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=kept)
+        candidates = tuple(
+            Candidate(
+                llm=specs[row].name,
+                forecast=forecasts[row],
+                score=float(scores[place]),
+                propensity=float(propensities[place]),
+            )
+            for place, row in enumerate(eligible)
+        )
+        place = _pick(propensities, draw)
+        return Choice(
+            chosen=candidates[place],
+            candidates=candidates,
+            ineligible=tuple(ineligible),
+            policy=self.policy.name,
+            trade_off=weights.trade_off,
+            reason=_reason(place, scores, propensities, self.policy.name),
+        )
+
+    def _force(
+        self,
+        name: str,
+        query: Query,
+        specs: Sequence[LLMSpec],
+        forecasts: Sequence[Forecast],
+        cost_scale_usd: float,
+    ) -> Choice:
+        names = [spec.name for spec in specs]
+        if name not in names:
+            raise UnknownLLMError(name, names)
+        forecast = forecasts[names.index(name)]
+        weights = self._weights_for(query)
+        scores, _ = score([forecast], weights=weights, cost_scale_usd=cost_scale_usd)
+        candidate = Candidate(llm=name, forecast=forecast, score=float(scores[0]), propensity=1.0)
+        return Choice(
+            chosen=candidate,
+            candidates=(candidate,),
+            ineligible=(),
+            policy=FORCED,
+            trade_off=weights.trade_off,
+            reason="the request names this LLM",
+        )
+
+    def _weights_for(self, query: Query) -> ScoreWeights:
+        if query.trade_off is None:
+            return self.weights
+        return ScoreWeights(
+            trade_off=non_negative("trade_off", query.trade_off),
+            wait_weight=self.weights.wait_weight,
+            wait_steepness_per_s=self.weights.wait_steepness_per_s,
+            wait_onset=self.weights.wait_onset,
+            deadline_s=self.weights.deadline_s,
+        )
+
+    @staticmethod
+    def _sieve(
+        query: Query, specs: Sequence[LLMSpec], forecasts: Sequence[Forecast]
+    ) -> tuple[list[int], list[Ineligible]]:
+        eligible: list[int] = []
+        ineligible: list[Ineligible] = []
+        for row, (spec, forecast) in enumerate(zip(specs, forecasts, strict=True)):
+            reason = why_ineligible(query, spec, forecast)
+            if reason is None:
+                eligible.append(row)
+            else:
+                ineligible.append(Ineligible(llm=spec.name, reason=reason))
+        return eligible, ineligible
+
+
+def _pick(propensities: NDArray[np.float64], draw: float) -> int:
+    place = int(np.searchsorted(np.cumsum(propensities), draw * propensities.sum(), side="right"))
+    # Rounding may lead past the end, or onto a candidate of probability 0: the last possible one is meant.
+    possible = np.flatnonzero(propensities > 0)
+    return place if place < len(propensities) and propensities[place] > 0 else int(possible[-1])
+
+
+def _reason(place: int, scores: NDArray[np.float64], propensities: NDArray[np.float64], policy: str) -> str:
+    if len(scores) == 1:
+        return "the only eligible LLM"
+    if place == int(np.argmax(scores)):
+        return f"best score {scores[place]:.3f} of {len(scores)} ({policy})"
+    return f"explored ({policy}), score {scores[place]:.3f} of at best {scores.max():.3f}, p={propensities[place]:.3f}"

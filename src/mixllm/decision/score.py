@@ -1,0 +1,86 @@
+"""The score of one LLM for one query: quality against cost, and a penalty for waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixllm.types import Forecast
+from mixllm.units import finite, fraction, non_negative, positive
+
+__all__ = ["ScoreWeights", "score"]
+
+_MAX_EXPONENT = 50.0
+"""Beyond it the waiting penalty is prohibitive anyway; the bound keeps the score finite."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreWeights:
+    """Weights of the score (design §3; paper Eq. 7–11).
+
+    Parameters
+    ----------
+    trade_off
+        λ >= 0: λ/(1+λ) weighs quality, 1/(1+λ) weighs cost.
+    wait_weight
+        β >= 0, weight of the waiting penalty.
+    wait_steepness_per_s
+        γ > 0, how fast the penalty grows with the waiting time.
+    wait_onset
+        ξ in [0, 1], the share of `deadline_s` at which the penalty equals β.
+    deadline_s
+        τ > 0, the waiting time that users bear.
+    """
+
+    trade_off: float = 1.4
+    wait_weight: float = 0.1
+    wait_steepness_per_s: float = 0.5
+    wait_onset: float = 0.8
+    deadline_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        non_negative("trade_off", self.trade_off)
+        non_negative("wait_weight", self.wait_weight)
+        positive("wait_steepness_per_s", self.wait_steepness_per_s)
+        fraction("wait_onset", self.wait_onset)
+        positive("deadline_s", self.deadline_s)
+
+    @property
+    def quality_weight(self) -> float:
+        """λ/(1+λ), what one unit of quality is worth in the score."""
+        return self.trade_off / (1.0 + self.trade_off)
+
+
+def score(
+    forecasts: Sequence[Forecast], *, weights: ScoreWeights, cost_scale_usd: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the score of each candidate and its standard deviation, both of shape (K,).
+
+    Parameters
+    ----------
+    forecasts
+        Forecasts of the K candidates.
+    weights
+        λ, β, γ, ξ and τ.
+    cost_scale_usd
+        c_ref > 0, an absolute scale of cost that does not depend on which LLMs are candidates.
+
+    Notes
+    -----
+    s = λ/(1+λ) · p̂ − 1/(1+λ) · ĉ/c_ref − β · exp(γ (w − ξτ)), with w the expected time to the last token. The bonus
+    for uncertainty is the policy's. The standard deviation counts the uncertainty of quality alone: that of cost comes
+    from the scatter of single answers, which exploring does not reduce.
+    """
+    positive("cost_scale_usd", cost_scale_usd)
+    quality = np.array([forecast.quality.mean for forecast in forecasts])
+    quality_std = np.array([forecast.quality.std for forecast in forecasts])
+    cost = np.array([forecast.cost_usd.mean for forecast in forecasts]) / cost_scale_usd
+    late_s = np.array([forecast.latency_s.mean for forecast in forecasts]) - weights.wait_onset * weights.deadline_s
+    penalty = weights.wait_weight * np.exp(np.minimum(weights.wait_steepness_per_s * late_s, _MAX_EXPONENT))
+    scores = weights.quality_weight * quality - (1.0 - weights.quality_weight) * cost - penalty
+    for value in scores:
+        finite("score", float(value))
+    return scores, weights.quality_weight * quality_std

@@ -1,0 +1,57 @@
+"""A share of the traffic for LLMs of which too little is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixllm.errors import InvalidValueError
+from mixllm.interfaces import Policy
+from mixllm.types import Forecast
+from mixllm.units import fraction
+
+__all__ = ["WarmUpPolicy"]
+
+
+class WarmUpPolicy:
+    """Give cold candidates a fixed share between them, and leave the rest to another policy.
+
+    Parameters
+    ----------
+    policy
+        Decides where no candidate is cold, and over the rest of the traffic otherwise.
+    judgements
+        A candidate is cold until it has been judged this often, >= 0; 0 switches the warm-up off.
+    share
+        Share of the traffic that cold candidates get between them, in [0, 1].
+
+    Notes
+    -----
+    p = (1 − share) · p_policy + share · uniform(cold). The exploration that a new LLM can cost is thereby bounded:
+    about `judgements` queries of its own, never more than `share` of the traffic.
+    """
+
+    def __init__(self, *, policy: Policy, judgements: int = 0, share: float = 0.2) -> None:
+        if judgements < 0:
+            raise InvalidValueError("judgements", judgements, ">= 0")
+        self.policy = policy
+        self.judgements = judgements
+        self.share = fraction("share", share)
+
+    @property
+    def name(self) -> str:
+        """Name of the policy underneath."""
+        return self.policy.name
+
+    def propensities(
+        self, *, scores: NDArray[np.float64], stds: NDArray[np.float64], forecasts: Sequence[Forecast]
+    ) -> NDArray[np.float64]:
+        """Return the probability of each candidate, shape (K,)."""
+        propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=forecasts)
+        cold = np.array([forecast.judgements < self.judgements for forecast in forecasts])
+        if not cold.any():
+            return propensities
+        mixed: NDArray[np.float64] = (1.0 - self.share) * propensities + self.share * cold / cold.sum()
+        return mixed

@@ -1,0 +1,42 @@
+"""Text to vectors: what a chat asks, and the encoders that turn it into a unit vector.
+
+`query_from_messages` finds the last real human ask in a chat. `StaticEncoder` is the default encoder (static token
+vectors, no download); `HashingEncoder` is the deterministic double for tests. Encoders are loaded when they are first
+asked for, so that importing this room loads neither a tokenizer nor NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from mixllm.encoders.bounds import head_and_tail, well_formed
+from mixllm.encoders.messages import last_human_ask, query_from_messages
+
+if TYPE_CHECKING:
+    from mixllm.encoders.hashing import HashingEncoder
+    from mixllm.encoders.static import StaticEncoder
+
+__all__ = [
+    "HashingEncoder",
+    "StaticEncoder",
+    "head_and_tail",
+    "last_human_ask",
+    "query_from_messages",
+    "well_formed",
+]
+
+_LOADED_LATER = {"HashingEncoder": "mixllm.encoders.hashing", "StaticEncoder": "mixllm.encoders.static"}
+
+
+def __getattr__(name: str) -> object:
+    module = _LOADED_LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,316 @@
+"""The learner: every LLM's predictors, the events they have learned from, and the snapshots made of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixllm.errors import InvalidValueError, StateError, UnknownLLMError
+from mixllm.interfaces import FeatureMap
+from mixllm.learning.checkpoint import Checkpoint
+from mixllm.learning.recipe import LLMModel, Recipe
+from mixllm.learning.snapshot import Snapshot
+from mixllm.predictors import LinearBank, length_features, pooled_prior_means
+from mixllm.types import Feedback, LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
+
+__all__ = ["QUALITY_METRIC", "Learner", "LearnerCounts"]
+
+QUALITY_METRIC = "quality"
+"""The feedback metric that teaches quality."""
+
+_PARTS = ("quality", "length", "latency")
+_MIN_COST_SCALE_USD = 1e-9
+_PRIOR_TOKENS_IN = 200.0
+
+
+@dataclass(slots=True, kw_only=True)
+class LearnerCounts:
+    """What the learner has done since it started; shown in health checks and metrics.
+
+    Parameters
+    ----------
+    outcomes, feedback
+        Events learned from.
+    ignored
+        Events that teach nothing: failed calls, other metrics, LLMs that were never in the pool.
+    refused
+        Events that do not fit: another encoder's vectors, values out of range. Should stay 0.
+    """
+
+    outcomes: int = 0
+    feedback: int = 0
+    ignored: int = 0
+    refused: int = 0
+
+
+class Learner:
+    """Turns events into predictors; thread-safe.
+
+    Parameters
+    ----------
+    features
+        Encoding to features.
+    encoding_dimension
+        Length d of encodings; events with another length are refused.
+    specs
+        The pool to start with, each with a price.
+    recipe
+        Priors and noise of new predictors.
+    reference
+        Name of the LLM whose mean cost is the scale of cost; None takes the dearest of `specs`, or the first that is
+        ever added. It stays the scale when other LLMs come, and when it leaves: adding an LLM must not move the
+        others.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: FeatureMap,
+        encoding_dimension: int,
+        specs: Sequence[LLMSpec] = (),
+        recipe: Recipe | None = None,
+        reference: str | None = None,
+    ) -> None:
+        if encoding_dimension < 1:
+            raise InvalidValueError("encoding_dimension", encoding_dimension, ">= 1")
+        self.features = features
+        self.encoding_dimension = encoding_dimension
+        self.recipe = recipe or Recipe()
+        self.reference = reference
+        self._reference_given = reference
+        self.counts = LearnerCounts()
+        self._lock = threading.RLock()
+        self._specs: dict[str, LLMSpec] = {}
+        self._models: dict[str, LLMModel] = {}
+        self._reference_price: Price | None = None
+        self._scale_tokens = np.zeros(3)  # decayed sums: tokens in, tokens out, answers
+        self._position = 0
+        self._version = 0
+        for spec in specs:
+            self._put(spec)
+        self._settle_reference()
+
+    @property
+    def position(self) -> int:
+        """`LearningEvent.seq` of the last event learned from."""
+        return self._position
+
+    @property
+    def llms(self) -> tuple[str, ...]:
+        """Names of the LLMs of the pool."""
+        return tuple(self._specs)
+
+    @property
+    def version(self) -> int:
+        """Version of the newest snapshot."""
+        return self._version
+
+    def advance_version(self, version: int) -> None:
+        """Let the next snapshot's version be above `version`, so that a version never names two states."""
+        with self._lock:
+            self._version = max(self._version, version)
+
+    def put_llm(self, spec: LLMSpec) -> None:
+        """Add `spec` to the pool, or replace the one of its name; what was learned under the name is kept.
+
+        Raises
+        ------
+        InvalidValueError
+            Where `spec` has no price.
+        """
+        with self._lock:
+            self._put(spec)
+            self._settle_reference()
+
+    def drop_llm(self, name: str) -> None:
+        """Take an LLM out of the pool; what was learned of it is kept for its return."""
+        with self._lock:
+            if name not in self._specs:
+                raise UnknownLLMError(name, self._specs)
+            del self._specs[name]
+
+    def learn(self, events: Sequence[LearningEvent]) -> int:
+        """Learn from `events`, which follow `position` in order; return how many were new.
+
+        An event at or before `position` is skipped: the same event never teaches twice.
+        """
+        with self._lock:
+            fresh = [event for event in events if event.seq > self._position]
+            for event in fresh:
+                self._learn_one(event)
+                self._position = event.seq
+            return len(fresh)
+
+    def snapshot(self) -> Snapshot:
+        """Freeze what is known now; the version rises with each call."""
+        with self._lock:
+            self._version += 1
+            names = list(self._specs)
+            rows = [list(self._models).index(name) for name in names]
+            return Snapshot(
+                version=self._version,
+                position=self._position,
+                specs=tuple(self._specs.values()),
+                quality=self._quality_bank(rows),
+                length=self._length_bank(rows),
+                latency=tuple(self._models[name].latency.forecast() for name in names),
+                judgements=tuple(self._models[name].quality.observations for name in names),
+                cost_scale_usd=self._cost_scale_usd(),
+            )
+
+    def checkpoint(self) -> Checkpoint:
+        """Return everything learned, ready to be saved."""
+        with self._lock:
+            arrays: dict[str, NDArray[np.float64]] = {"scale_tokens": self._scale_tokens.copy()}
+            for row, model in enumerate(self._models.values()):
+                for part in _PARTS:
+                    state = getattr(model, part).state()
+                    arrays.update({f"{row}.{part}.{name}": array for name, array in state.items()})
+            return Checkpoint(
+                version=self._version,
+                position=self._position,
+                features=self.features.fingerprint,
+                reference=self.reference,
+                llms=tuple(self._models),
+                levels=tuple(model.quality.prior.bias_mean for model in self._models.values()),
+                reference_price=self._reference_price,
+                arrays=arrays,
+            )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Replace everything learned by `checkpoint`; the pool stays as it is.
+
+        Raises
+        ------
+        StateError
+            Where the checkpoint was learned on other features or does not fit; what is known stays as it was.
+        """
+        if checkpoint.features != self.features.fingerprint:
+            raise StateError(
+                f"The checkpoint was learned on features {checkpoint.features!r}, but this router has "
+                f"{self.features.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
+            )
+        scale_tokens = checkpoint.arrays.get("scale_tokens")
+        if scale_tokens is None or scale_tokens.shape != (3,) or not (scale_tokens >= 0).all():
+            raise StateError("The checkpoint's cost scale is damaged. Load another checkpoint.")
+        models = {
+            name: self._restored(checkpoint, row, level)
+            for row, (name, level) in enumerate(zip(checkpoint.llms, checkpoint.levels, strict=True))
+        }
+        with self._lock:
+            for name, spec in self._specs.items():
+                if name not in models:
+                    models[name] = self._new_model(spec)
+            self._models = models
+            self._scale_tokens = scale_tokens.astype(np.float64)
+            self._position = checkpoint.position
+            self._version = max(self._version, checkpoint.version)
+            if self._reference_given is None:
+                self.reference, self._reference_price = checkpoint.reference, checkpoint.reference_price
+            self._settle_reference()
+
+    def _put(self, spec: LLMSpec) -> None:
+        _price_of(spec)
+        self._specs[spec.name] = spec
+        if spec.name not in self._models:
+            self._models[spec.name] = self._new_model(spec)
+
+    def _settle_reference(self) -> None:
+        if self.reference is None and self._specs:
+            self.reference = max(
+                self._specs, key=lambda name: _price_of(self._specs[name]).blended_usd_per_million_tokens
+            )
+        if self.reference in self._specs:
+            self._reference_price = _price_of(self._specs[self.reference])
+
+    def _learn_one(self, event: LearningEvent) -> None:
+        model = self._models.get(event.llm)
+        if model is None:
+            self.counts.ignored += 1
+            return
+        encoding = np.frombuffer(event.encoding, "<f4") if len(event.encoding) % 4 == 0 else np.empty(0, "<f4")
+        if encoding.shape != (self.encoding_dimension,) or not np.isfinite(encoding).all():
+            self.counts.refused += 1
+            return
+        features = self.features.features(encoding)
+        try:
+            if event.outcome is not None:
+                self._learn_outcome(model, features, event.tokens_in, event.outcome)
+            elif event.feedback is not None:
+                self._learn_feedback(model, features, event.feedback)
+        except InvalidValueError:
+            self.counts.refused += 1
+
+    def _learn_outcome(self, model: LLMModel, features: NDArray[np.float32], tokens_in: int, outcome: Outcome) -> None:
+        if outcome.status is not OutcomeStatus.OK or outcome.tokens_out is None:
+            self.counts.ignored += 1
+            return
+        # The forecast is made from the tokens that the decision saw, so it learns on those too.
+        model.length.update(length_features(features, tokens_in), outcome.tokens_out)
+        if outcome.latency_s is not None:
+            model.latency.observe(latency_s=outcome.latency_s, tokens_out=outcome.tokens_out, ttft_s=outcome.ttft_s)
+        self._scale_tokens *= 1.0 - 1.0 / self.recipe.cost_scale_window
+        self._scale_tokens += (outcome.tokens_in or tokens_in, outcome.tokens_out, 1.0)
+        self.counts.outcomes += 1
+
+    def _learn_feedback(self, model: LLMModel, features: NDArray[np.float32], feedback: Feedback) -> None:
+        if feedback.metric != QUALITY_METRIC:
+            self.counts.ignored += 1
+            return
+        model.quality.update(features, feedback.value)
+        self.counts.feedback += 1
+
+    def _quality_bank(self, rows: list[int]) -> LinearBank:
+        models = [model.quality for model in self._models.values()]
+        slopes = self.recipe.pool_slopes(tags=self._tags, embedding=self._embedding)
+        means = pooled_prior_means(models, slopes=slopes, share_level=False)
+        return LinearBank.stack([models[row] for row in rows], prior_means=means[rows])
+
+    def _length_bank(self, rows: list[int]) -> LinearBank:
+        models = [model.length.log_model for model in self._models.values()]
+        slopes = self.recipe.pool_slopes(tags=self._tags, embedding=self._embedding + 1)
+        means = pooled_prior_means(models, slopes=slopes, share_level=True)
+        return LinearBank.stack([models[row] for row in rows], prior_means=means[rows])
+
+    def _cost_scale_usd(self) -> float:
+        """Return the mean cost of the reference LLM, had it given the answers that were given.
+
+        Notes
+        -----
+        The lengths are those of all answers, whoever gave them: they are known at once, also where the reference LLM
+        itself is rarely chosen.
+        """
+        if self._reference_price is None:
+            return 1.0
+        prior = np.array([_PRIOR_TOKENS_IN, self.recipe.prior_tokens_out, 1.0])
+        tokens_in, tokens_out, answers = self._scale_tokens + prior
+        cost_usd = self._reference_price.cost_usd(tokens_in=tokens_in / answers, tokens_out=tokens_out / answers)
+        return max(cost_usd, _MIN_COST_SCALE_USD)
+
+    @property
+    def _tags(self) -> int:
+        return len(self.features.tags)
+
+    @property
+    def _embedding(self) -> int:
+        return self.features.dimension - self._tags - 1
+
+    def _new_model(self, spec: LLMSpec) -> LLMModel:
+        level = self.recipe.level_from_price(_price_of(spec))
+        return self.recipe.new_model(level=level, tags=self._tags, embedding=self._embedding)
+
+    def _restored(self, checkpoint: Checkpoint, row: int, level: float) -> LLMModel:
+        model = self.recipe.new_model(level=level, tags=self._tags, embedding=self._embedding)
+        for part in _PARTS:
+            getattr(model, part).load_state(checkpoint.arrays_of(f"{row}.{part}."))
+        return model
+
+
+def _price_of(spec: LLMSpec) -> Price:
+    if spec.price is None:
+        raise InvalidValueError("price", None, f"given for LLM {spec.name!r}")
+    return spec.price

@@ -1,0 +1,123 @@
+"""How the predictors of an LLM are made: priors and noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mixllm.predictors import (
+    BlockPrior,
+    LatencyPredictor,
+    LengthPredictor,
+    QualityPredictor,
+    quality_from_price,
+)
+from mixllm.types import Price
+from mixllm.units import fraction, positive
+
+__all__ = ["LLMModel", "Recipe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LLMModel:
+    """The predictors of one LLM."""
+
+    quality: QualityPredictor
+    length: LengthPredictor
+    latency: LatencyPredictor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Priors and noise of every LLM's predictors.
+
+    Parameters
+    ----------
+    tag_precision, embedding_precision
+        How strongly an LLM's slopes are held to those of the pool: weakly for tags, strongly for the embedding.
+    level_precision
+        How strongly an LLM's level is held to what its price suggests.
+    pool_tag_precision, pool_embedding_precision
+        How strongly the slopes that the pool shares are held to 0.
+    quality_noise_variance
+        Variance of one judgement.
+    quality_at_one_usd, quality_per_price_decade
+        Quality expected of an LLM of which only the price is known (see `quality_from_price`).
+    prior_tokens_out
+        Answer length expected before any answer.
+    length_noise_variance
+        Variance of the logarithm of one answer's length.
+    length_level_precision
+        How strongly an LLM's level of length is held to the pool's.
+    latency_window_calls, prior_ttft_s, prior_tpot_s
+        See `LatencyPredictor`.
+    cost_scale_window
+        Answers over which the mean cost of the reference LLM runs.
+    """
+
+    tag_precision: float = 20.0
+    embedding_precision: float = 200.0
+    level_precision: float = 11.0
+    pool_tag_precision: float = 4.0
+    pool_embedding_precision: float = 20.0
+    quality_noise_variance: float = 0.2
+    quality_at_one_usd: float = 0.7
+    quality_per_price_decade: float = 0.1
+    prior_tokens_out: float = 200.0
+    length_noise_variance: float = 0.3
+    length_level_precision: float = 1.0
+    latency_window_calls: float = 100.0
+    prior_ttft_s: float = 1.0
+    prior_tpot_s: float = 0.02
+    cost_scale_window: float = 1000.0
+
+    def __post_init__(self) -> None:
+        for field in self.__slots__:
+            value = getattr(self, field)
+            if field == "quality_at_one_usd":
+                fraction(field, value)
+            elif field == "quality_per_price_decade":
+                fraction(field, abs(value))
+            else:
+                positive(field, value)
+
+    def level_from_price(self, price: Price) -> float:
+        """Return the quality expected of an LLM of which only the price is known."""
+        return quality_from_price(price, at_one_usd=self.quality_at_one_usd, per_decade=self.quality_per_price_decade)
+
+    def new_model(self, *, level: float, tags: int, embedding: int) -> LLMModel:
+        """Return untrained predictors over T tags and d' projected dimensions, with this level of quality expected."""
+        quality_prior = BlockPrior(
+            tags=tags,
+            embedding=embedding,
+            tag_precision=self.tag_precision,
+            embedding_precision=self.embedding_precision,
+            bias_precision=self.level_precision,
+            bias_mean=level,
+        )
+        length_prior = BlockPrior(
+            tags=tags,
+            embedding=embedding + 1,
+            tag_precision=self.tag_precision,
+            embedding_precision=self.embedding_precision,
+            bias_precision=self.length_level_precision,
+            bias_mean=math.log1p(self.prior_tokens_out),
+        )
+        return LLMModel(
+            quality=QualityPredictor(prior=quality_prior, noise_variance=self.quality_noise_variance),
+            length=LengthPredictor(prior=length_prior, noise_variance=self.length_noise_variance),
+            latency=LatencyPredictor(
+                window_calls=self.latency_window_calls, prior_ttft_s=self.prior_ttft_s, prior_tpot_s=self.prior_tpot_s
+            ),
+        )
+
+    def pool_slopes(self, *, tags: int, embedding: int) -> BlockPrior:
+        """Return the prior of the slopes that the pool shares."""
+        return BlockPrior(
+            tags=tags,
+            embedding=embedding,
+            tag_precision=self.pool_tag_precision,
+            embedding_precision=self.pool_embedding_precision,
+            bias_precision=1.0,
+            bias_mean=0.0,
+        )

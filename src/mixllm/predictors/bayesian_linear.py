@@ -1,0 +1,203 @@
+"""Bayesian linear regression with additive state: the model under quality and length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixllm.errors import InvalidValueError, StateError
+from mixllm.interfaces import FloatArray
+from mixllm.predictors.prior import BlockPrior
+from mixllm.types import Estimate
+from mixllm.units import finite, positive
+
+__all__ = ["BayesianLinear"]
+
+_REFACTOR_EVERY = 2_000
+"""Rank-one updates after which the covariance is computed afresh, so that rounding never adds up."""
+
+
+_PSEUDO_TARGETS = 10.0
+"""Weight of the assumed noise beside the residuals that were seen."""
+
+
+class BayesianLinear:
+    """Linear regression with a Gaussian prior and known noise.
+
+    Parameters
+    ----------
+    prior
+        Mean θ0 and precision Λ0 of the weights.
+    noise_variance
+        Variance σ² of a target around its mean, > 0.
+
+    Notes
+    -----
+    With G = Σ w z zᵀ and m = Σ w z y, the posterior over the weights is N(A⁻¹b, A⁻¹) with A = Λ0 + G/σ² and
+    b = Λ0 θ0 + m/σ² (Bishop, *Pattern Recognition and Machine Learning*, 3.50–3.51). G, m, Σ w y² and Σ w are the
+    state: they add up. A⁻¹ follows by rank-one updates (Sherman & Morrison) and is recomputed now and then.
+
+    A prediction's std is sqrt(zᵀA⁻¹z): how uncertain the mean is, not how much single targets scatter.
+
+    Examples
+    --------
+    >>> prior = BlockPrior(tags=0, embedding=1, tag_precision=1, embedding_precision=1, bias_precision=1, bias_mean=0.5)
+    >>> model = BayesianLinear(prior=prior, noise_variance=1.0)
+    >>> model.predict(np.array([0.0, 1.0]))
+    Estimate(mean=0.5, std=1.0)
+    >>> model.update(np.array([0.0, 1.0]), 1.5)
+    >>> model.predict(np.array([0.0, 1.0])).mean
+    1.0
+    """
+
+    def __init__(self, *, prior: BlockPrior, noise_variance: float) -> None:
+        self.prior = prior
+        self.noise_variance = positive("noise_variance", noise_variance)
+        self._gram = np.zeros((prior.dimension, prior.dimension))
+        self._moment = np.zeros(prior.dimension)
+        self._square = 0.0
+        self._weight = 0.0
+        self._refactor()
+
+    @property
+    def dimension(self) -> int:
+        """Length D of the features."""
+        return self.prior.dimension
+
+    @property
+    def observations(self) -> float:
+        """Sum of the weights of everything learned."""
+        return self._weight
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Posterior mean of the weights, shape (D,)."""
+        return self._covariance @ self._information
+
+    def mean_from(self, prior_mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the posterior mean of the weights as it is with another prior mean θ0, shape (D,)."""
+        return self._covariance @ (self.prior.precision() * prior_mean + self._moment / self.noise_variance)
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """Posterior covariance of the weights, shape (D, D); a copy."""
+        return self._covariance.copy()
+
+    def residual_variance(self) -> float:
+        """Return the mean squared residual of what was learned, shrunk towards `noise_variance` by ten pseudo-targets.
+
+        RSS = Σ w y² − 2 mᵀθ + θᵀGθ needs the additive state alone.
+        """
+        theta = self.mean
+        residual = self._square - 2.0 * float(self._moment @ theta) + float(theta @ self._gram @ theta)
+        return (max(0.0, residual) + _PSEUDO_TARGETS * self.noise_variance) / (self._weight + _PSEUDO_TARGETS)
+
+    def predict(self, features: FloatArray) -> Estimate:
+        """Return the estimate of the mean target at `features`, shape (D,)."""
+        z = self._checked(features)
+        spread = self._covariance @ z
+        return Estimate(mean=float(spread @ self._information), std=math.sqrt(max(0.0, float(z @ spread))))
+
+    def update(self, features: FloatArray, target: float, *, weight: float = 1.0) -> None:
+        """Learn one observation.
+
+        Raises
+        ------
+        InvalidValueError
+            Where the features have another shape or are not finite, the target is not finite or the weight is not
+            above 0; the state stays as it was.
+        """
+        z = self._checked(features)
+        finite("target", target)
+        positive("weight", weight)
+        spread = self._covariance @ z
+        scale = self.noise_variance / weight + float(z @ spread)
+        self._covariance -= np.outer(spread, spread / scale)
+        self._gram += weight * np.outer(z, z)
+        self._moment += (weight * target) * z
+        self._information += (weight * target / self.noise_variance) * z
+        self._square += weight * target * target
+        self._weight += weight
+        self._updates_since_refactor += 1
+        if self._updates_since_refactor >= _REFACTOR_EVERY:
+            self._refactor()
+
+    def merge(self, other: Self) -> None:
+        """Add what `other` has learned.
+
+        Raises
+        ------
+        InvalidValueError
+            Where `other` has another prior or noise.
+        """
+        if other.prior != self.prior or other.noise_variance != self.noise_variance:
+            raise InvalidValueError("other", other.prior, "a model with the same prior and noise")
+        self._gram += other._gram
+        self._moment += other._moment
+        self._square += other._square
+        self._weight += other._weight
+        self._refactor()
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """Return the additive state: ``gram`` (D, D), ``moment`` (D,), ``sums`` (2,) of squares and weights."""
+        return {
+            "gram": self._gram.copy(),
+            "moment": self._moment.copy(),
+            "sums": np.array([self._square, self._weight]),
+        }
+
+    def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        """Replace the state.
+
+        Raises
+        ------
+        StateError
+            Where an array is missing, has another shape, is not finite, or the gram matrix is not symmetric and
+            positive semi-definite; the state stays as it was.
+        """
+        size = self.dimension
+        shapes = {"gram": (size, size), "moment": (size,), "sums": (2,)}
+        if set(state) != set(shapes):
+            raise StateError(f"State has arrays {sorted(state)}, expected {sorted(shapes)}. Load another checkpoint.")
+        for name, shape in shapes.items():
+            if state[name].shape != shape or not np.all(np.isfinite(state[name])):
+                raise StateError(
+                    f"State array {name!r} must be finite with shape {shape}; it has shape {state[name].shape}. "
+                    "It was learned with other features, or is damaged: load another checkpoint."
+                )
+        gram = state["gram"].astype(np.float64)
+        slack = 1e-8 * (1.0 + float(np.abs(gram).max(initial=0.0)))
+        if np.abs(gram - gram.T).max(initial=0.0) > slack or np.linalg.eigvalsh(gram).min(initial=0.0) < -slack * size:
+            raise StateError(
+                "State array 'gram' is not a sum of outer products; it is damaged: load another checkpoint."
+            )
+        if state["sums"].min() < 0:
+            raise StateError("State array 'sums' has a negative sum; it is damaged: load another checkpoint.")
+        self._gram = gram.copy()
+        self._moment = state["moment"].astype(np.float64)
+        self._square, self._weight = (float(total) for total in state["sums"])
+        self._refactor()
+
+    def clone(self) -> Self:
+        """Return an untrained copy with the same parameters."""
+        return type(self)(prior=self.prior, noise_variance=self.noise_variance)
+
+    def _refactor(self) -> None:
+        precision = self._gram / self.noise_variance
+        precision[np.diag_indices_from(precision)] += self.prior.precision()
+        inverse = np.linalg.inv(precision)
+        self._covariance = (inverse + inverse.T) / 2
+        self._information = self.prior.precision() * self.prior.mean() + self._moment / self.noise_variance
+        self._updates_since_refactor = 0
+
+    def _checked(self, features: FloatArray) -> NDArray[np.float64]:
+        z = np.asarray(features, dtype=np.float64)
+        if z.shape != (self.dimension,):
+            raise InvalidValueError("features", z.shape, f"an array of shape ({self.dimension},)")
+        if not np.isfinite(z).all():
+            raise InvalidValueError("features", "NaN or infinity", "finite")
+        return z

@@ -1,0 +1,74 @@
+"""Calls under way per LLM, as far as this process knows."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from mixllm.interfaces import Clock
+from mixllm.units import positive
+
+__all__ = ["InFlight"]
+
+
+class InFlight:
+    """Counts calls from decision to outcome; thread-safe.
+
+    Parameters
+    ----------
+    clock
+        Tells when a call has been forgotten by its caller.
+    expire_after_s
+        A call without an outcome for this long no longer counts, so that callers who never record do not pile up.
+    """
+
+    def __init__(self, *, clock: Clock, expire_after_s: float = 600.0) -> None:
+        self.clock = clock
+        self.expire_after_s = positive("expire_after_s", expire_after_s)
+        self._lock = threading.Lock()
+        self._calls: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._counts: dict[str, int] = {}
+
+    def start(self, decision_id: str, llm: str) -> None:
+        """Count a call to `llm`."""
+        now_s = self.clock.monotonic_s()
+        with self._lock:
+            self._expire(now_s)
+            self._calls[decision_id] = (llm, now_s)
+            self._counts[llm] = self._counts.get(llm, 0) + 1
+
+    def finish(self, decision_id: str) -> str | None:
+        """Stop counting a call; return its LLM, or None where it was not (or no longer) counted."""
+        with self._lock:
+            call = self._calls.pop(decision_id, None)
+            if call is None:
+                return None
+            self._release(call[0])
+            return call[0]
+
+    def count(self, llm: str) -> int:
+        """Return the calls to `llm` under way."""
+        with self._lock:
+            self._expire(self.clock.monotonic_s())
+            return self._counts.get(llm, 0)
+
+    def counts(self) -> dict[str, int]:
+        """Return the calls under way of every LLM that has any."""
+        with self._lock:
+            self._expire(self.clock.monotonic_s())
+            return {llm: count for llm, count in self._counts.items() if count}
+
+    def _expire(self, now_s: float) -> None:
+        while self._calls:
+            decision_id, (llm, started_s) = next(iter(self._calls.items()))
+            if now_s - started_s < self.expire_after_s:
+                return
+            del self._calls[decision_id]
+            self._release(llm)
+
+    def _release(self, llm: str) -> None:
+        remaining = self._counts.get(llm, 0) - 1
+        if remaining > 0:
+            self._counts[llm] = remaining
+        else:
+            self._counts.pop(llm, None)

@@ -1,0 +1,25 @@
+"""Where decisions, outcomes, feedback, the pool's changes and learned state are kept.
+
+`SQLiteStore` keeps them in one file, durably; `MemoryStore` keeps the newest of them in memory. Both fulfil
+`mixllm.interfaces.Store` and pass `mixllm.conformance.store.check_store`. ``sqlite3`` is imported when `SQLiteStore`
+is first asked for, so that ``import mixllm`` loads no database.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mixllm.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from mixllm.store.sqlite import SQLiteStore
+
+__all__ = ["MemoryStore", "SQLiteStore"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "SQLiteStore":
+        from mixllm.store.sqlite import SQLiteStore
+
+        return SQLiteStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,165 @@
+"""Questions to the database: what is known of a decision, and which events come next."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from mixllm.store.rows import decision_from_body, feedback_from_body, outcome_from_body, pool_change_from_body
+from mixllm.types import Decision, Feedback, LearnedState, LearningEvent, Outcome, PoolChange, StoredDecision
+
+__all__ = [
+    "KnownDecision",
+    "read_decision",
+    "read_decisions",
+    "read_events",
+    "read_last_seq",
+    "read_pool_changes",
+    "read_state",
+    "read_state_versions",
+    "read_totals",
+]
+
+_MAX_INTEGER = 2**63 - 1
+"""SQLite's largest."""
+
+
+class KnownDecision:
+    """What is known of one decision, gathered piece by piece; of repeated pieces the first is kept."""
+
+    __slots__ = ("decision", "feedback", "outcomes", "prompt")
+
+    def __init__(self) -> None:
+        self.decision: Decision | None = None
+        self.prompt: str | None = None
+        self.outcomes: dict[int, Outcome] = {}
+        self.feedback: dict[str, Feedback] = {}
+
+    def add_decision(self, decision: Decision, prompt: str | None) -> None:
+        """Add the decision itself."""
+        if self.decision is None:
+            self.decision = decision
+            self.prompt = prompt
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Add the facts of a call."""
+        self.outcomes.setdefault(outcome.attempt, outcome)
+
+    def add_feedback(self, feedback: Feedback) -> None:
+        """Add a judgement."""
+        self.feedback.setdefault(feedback.feedback_id, feedback)
+
+    def add_events(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Add events, each given by its kind and its body."""
+        for kind, body in rows:
+            if kind == "outcome":
+                self.add_outcome(outcome_from_body(body))
+            else:
+                self.add_feedback(feedback_from_body(body))
+
+    def stored(self) -> StoredDecision | None:
+        """Return all of it; None where the decision itself is not known."""
+        if self.decision is None:
+            return None
+        return StoredDecision(
+            decision=self.decision,
+            outcomes=tuple(self.outcomes.values()),
+            feedback=tuple(self.feedback.values()),
+            prompt=self.prompt,
+        )
+
+
+def read_decision(connection: sqlite3.Connection, decision_id: str) -> KnownDecision:
+    """Return what the file knows of a decision."""
+    known = KnownDecision()
+    row = connection.execute("SELECT body, prompt FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone()
+    if row is not None:
+        known.add_decision(decision_from_body(row[0]), row[1])
+        query = "SELECT kind, body FROM events WHERE decision_id = ? ORDER BY seq"
+        known.add_events(connection.execute(query, (decision_id,)).fetchall())
+    return known
+
+
+def read_decisions(connection: sqlite3.Connection, *, limit: int, before: str | None) -> Sequence[StoredDecision]:
+    """Return the newest decisions, newest first, older than the id `before` if given."""
+    where, parameters = ("", ()) if before is None else ("WHERE decision_id < ?", (before,))
+    rows = connection.execute(
+        f"SELECT decision_id, body, prompt FROM decisions {where} ORDER BY decision_id DESC LIMIT ?",  # noqa: S608 -- both texts are constants
+        (*parameters, min(limit, _MAX_INTEGER)),
+    ).fetchall()
+    if not rows:
+        return []
+    page: dict[str, KnownDecision] = {}
+    for decision_id, body, prompt in rows:
+        page[decision_id] = KnownDecision()
+        page[decision_id].add_decision(decision_from_body(body), prompt)
+    events = connection.execute(
+        "SELECT decision_id, kind, body FROM events WHERE decision_id BETWEEN ? AND ? ORDER BY seq",
+        (rows[-1][0], rows[0][0]),
+    )
+    for decision_id, kind, body in events.fetchall():
+        if decision_id in page:  # A decision of that range may have come in between the two questions.
+            page[decision_id].add_events([(kind, body)])
+    return [stored for known in page.values() if (stored := known.stored()) is not None]
+
+
+def read_events(connection: sqlite3.Connection, seq: int, *, limit: int) -> Sequence[LearningEvent]:
+    """Return the events after `seq`, in order."""
+    # CROSS JOIN fixes the order of the loops: along the events, each with its decision.
+    rows = connection.execute(
+        """
+        SELECT e.seq, e.decision_id, e.llm, d.encoding, d.tokens_in, e.kind, e.body
+        FROM events AS e CROSS JOIN decisions AS d ON d.decision_id = e.decision_id
+        WHERE e.seq > ? ORDER BY e.seq LIMIT ?
+        """,
+        (min(seq, _MAX_INTEGER), min(limit, _MAX_INTEGER)),
+    ).fetchall()
+    return [
+        LearningEvent(
+            seq=event_seq,
+            decision_id=decision_id,
+            llm=llm,
+            encoding=encoding,
+            tokens_in=tokens_in,
+            outcome=outcome_from_body(body) if kind == "outcome" else None,
+            feedback=feedback_from_body(body) if kind == "feedback" else None,
+        )
+        for event_seq, decision_id, llm, encoding, tokens_in, kind, body in rows
+    ]
+
+
+def read_last_seq(connection: sqlite3.Connection) -> int:
+    """Return the `seq` of the newest event; 0 where there is none."""
+    (seq,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+    return int(seq)
+
+
+def read_pool_changes(connection: sqlite3.Connection) -> Sequence[PoolChange]:
+    """Return the newest change of each LLM, oldest first."""
+    query = "SELECT body FROM pool_changes WHERE seq IN (SELECT max(seq) FROM pool_changes GROUP BY llm) ORDER BY seq"
+    return [pool_change_from_body(body) for (body,) in connection.execute(query).fetchall()]
+
+
+def read_state(connection: sqlite3.Connection, version: int | None) -> LearnedState | None:
+    """Return the checkpoint of `version`, or the one that was saved last."""
+    if version is not None and version > _MAX_INTEGER:
+        return None
+    where, parameters = ("", ()) if version is None else ("WHERE version = ?", (version,))
+    row = connection.execute(
+        f"SELECT version, position, created_at_s, payload FROM states {where} ORDER BY seq DESC LIMIT 1",  # noqa: S608 -- both texts are constants
+        parameters,
+    ).fetchone()
+    if row is None:
+        return None
+    return LearnedState(version=row[0], position=row[1], created_at_s=row[2], payload=row[3])
+
+
+def read_state_versions(connection: sqlite3.Connection) -> Sequence[int]:
+    """Return the versions of the kept checkpoints, oldest first."""
+    return [version for (version,) in connection.execute("SELECT version FROM states ORDER BY seq").fetchall()]
+
+
+def read_totals(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return how many decisions, outcomes and feedback the file holds."""
+    row = connection.execute("SELECT decisions, outcomes, feedback FROM totals").fetchone()
+    return dict(zip(("decisions", "outcomes", "feedback"), row, strict=True))

@@ -1,0 +1,598 @@
+"""The frozen value objects that travel between rooms: what is asked, forecast, decided, observed and judged."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from mixllm.errors import InvalidValueError
+from mixllm.units import finite, fraction, non_negative, positive, tokens_from_chars, usd_for_tokens
+
+__all__ = [
+    "Candidate",
+    "Capability",
+    "Decision",
+    "DecisionRecord",
+    "Estimate",
+    "Feedback",
+    "FeedbackKind",
+    "FeedbackReceipt",
+    "Forecast",
+    "Ineligible",
+    "LLMSpec",
+    "LearnedState",
+    "LearningEvent",
+    "Outcome",
+    "OutcomeEvent",
+    "OutcomeStatus",
+    "PoolChange",
+    "Price",
+    "Query",
+    "Secret",
+    "StoredDecision",
+    "TagWeight",
+    "Value",
+]
+
+MAX_NAME_CHARS = 200
+MAX_ID_CHARS = 200
+
+
+class Capability(StrEnum):
+    """What an LLM can do beyond plain text."""
+
+    TOOLS = "tools"
+    VISION = "vision"
+    JSON = "json"
+    AUDIO = "audio"
+
+
+class Secret:
+    """A string that never shows in a repr, a log, an error or an encoding.
+
+    Examples
+    --------
+    >>> Secret("sk-1234")
+    Secret('***')
+    >>> Secret("sk-1234").reveal()
+    'sk-1234'
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the secret itself; call it only where it goes on the wire."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the value objects: frozen, slotted, keyword-only, compared by content."""
+
+
+class Query(Value, frozen=True, kw_only=True):
+    """One request, as the router sees it.
+
+    Parameters
+    ----------
+    text
+        The last real human ask; this is what is encoded. `mixllm.query_from_messages` finds it in a chat.
+    tokens_in
+        Tokens of the whole prompt; None estimates them from `prompt_chars`.
+    prompt_chars
+        Characters of the whole prompt, history and system prompt included; None takes those of `text`.
+    max_tokens_out
+        The request's own limit on the answer's length, if any.
+    needs
+        Capabilities that the LLM must have.
+    allowed_llms
+        Names of the LLMs that may answer; None allows the whole pool.
+    max_cost_usd
+        No LLM whose forecast cost is above this is eligible.
+    min_quality
+        No LLM whose forecast quality is below this is eligible.
+    max_latency_s
+        No LLM whose forecast latency is above this is eligible.
+    trade_off
+        The paper's λ for this query, in place of the router's own.
+
+    Examples
+    --------
+    >>> Query(text="What is 2 + 2?").prompt_tokens
+    4
+    """
+
+    text: str
+    tokens_in: int | None = None
+    prompt_chars: int | None = None
+    max_tokens_out: int | None = None
+    needs: frozenset[Capability] = frozenset()
+    allowed_llms: frozenset[str] | None = None
+    max_cost_usd: float | None = None
+    min_quality: float | None = None
+    max_latency_s: float | None = None
+    trade_off: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens_in is not None and self.tokens_in < 0:
+            raise InvalidValueError("tokens_in", self.tokens_in, ">= 0")
+        if self.prompt_chars is not None and self.prompt_chars < 0:
+            raise InvalidValueError("prompt_chars", self.prompt_chars, ">= 0")
+        if self.max_tokens_out is not None and self.max_tokens_out < 1:
+            raise InvalidValueError("max_tokens_out", self.max_tokens_out, ">= 1")
+        if self.max_cost_usd is not None:
+            non_negative("max_cost_usd", self.max_cost_usd)
+        if self.min_quality is not None:
+            fraction("min_quality", self.min_quality)
+        if self.max_latency_s is not None:
+            positive("max_latency_s", self.max_latency_s)
+        if self.trade_off is not None:
+            non_negative("trade_off", self.trade_off)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the whole prompt, counted or estimated."""
+        if self.tokens_in is not None:
+            return self.tokens_in
+        return tokens_from_chars(len(self.text) if self.prompt_chars is None else self.prompt_chars)
+
+
+class Price(Value, frozen=True, kw_only=True):
+    """What an LLM's tokens cost.
+
+    Parameters
+    ----------
+    usd_per_million_tokens_in, usd_per_million_tokens_out
+        Price of a million prompt and answer tokens.
+    usd_per_million_tokens_cached_in
+        Price of a million prompt tokens read from the provider's cache; None prices them as other prompt tokens.
+    usd_per_million_tokens_reasoning
+        Price of a million reasoning tokens; None prices them as answer tokens.
+
+    Examples
+    --------
+    >>> price = Price(usd_per_million_tokens_in=2.5, usd_per_million_tokens_out=10)
+    >>> price.cost_usd(tokens_in=1000, tokens_out=100)
+    0.0035
+    """
+
+    usd_per_million_tokens_in: float
+    usd_per_million_tokens_out: float
+    usd_per_million_tokens_cached_in: float | None = None
+    usd_per_million_tokens_reasoning: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in self.__struct_fields__:
+            value = getattr(self, field)
+            if value is not None:
+                non_negative(field, value)
+
+    @property
+    def blended_usd_per_million_tokens(self) -> float:
+        """One figure for the price: three prompt tokens to one answer token, the usual blend.
+
+        Examples
+        --------
+        >>> Price(usd_per_million_tokens_in=2.5, usd_per_million_tokens_out=10).blended_usd_per_million_tokens
+        4.375
+        """
+        return (3 * self.usd_per_million_tokens_in + self.usd_per_million_tokens_out) / 4
+
+    def cost_usd(
+        self, *, tokens_in: float, tokens_out: float, cached_tokens_in: float = 0, reasoning_tokens: float = 0
+    ) -> float:
+        """Return the cost of one call.
+
+        Parameters
+        ----------
+        tokens_in, tokens_out
+            All prompt and all answer tokens.
+        cached_tokens_in, reasoning_tokens
+            How many of those were read from the cache, and spent on reasoning.
+        """
+        cached_price = self.usd_per_million_tokens_cached_in
+        reasoning_price = self.usd_per_million_tokens_reasoning
+        cached = 0.0 if cached_price is None else min(cached_tokens_in, tokens_in)
+        reasoning = 0.0 if reasoning_price is None else min(reasoning_tokens, tokens_out)
+        return (
+            usd_for_tokens(tokens_in - cached, self.usd_per_million_tokens_in)
+            + usd_for_tokens(cached, cached_price or 0.0)
+            + usd_for_tokens(tokens_out - reasoning, self.usd_per_million_tokens_out)
+            + usd_for_tokens(reasoning, reasoning_price or 0.0)
+        )
+
+
+class LLMSpec(Value, frozen=True, kw_only=True):
+    """One LLM of the pool: what it is called, where it answers, what it costs and what it can do.
+
+    Parameters
+    ----------
+    name
+        Its name in the pool, unique.
+    model
+        What its endpoint calls it; None takes `name`.
+    api_base
+        Base URL of its OpenAI-compatible endpoint, ``/v1`` included; None where only the library is used.
+    api_key_env
+        Name of the environment variable that holds its key. The key itself is not part of the spec.
+    price
+        What it costs; None looks it up in the shipped price list.
+    context_window
+        Most tokens of prompt and answer together; None: not known, never a reason to refuse.
+    capabilities
+        What it can do beyond plain text.
+    max_in_flight
+        Calls that it serves at the same time before further ones wait; None: not known.
+    timeout_s
+        Total time limit of one call.
+    stream_usage
+        Whether its endpoint knows ``stream_options.include_usage``.
+    """
+
+    name: str
+    model: str | None = None
+    api_base: str | None = None
+    api_key_env: str | None = None
+    price: Price | None = None
+    context_window: int | None = None
+    capabilities: frozenset[Capability] = frozenset({Capability.TOOLS, Capability.JSON})
+    max_in_flight: int | None = None
+    timeout_s: float = 120.0
+    stream_usage: bool = True
+
+    def __post_init__(self) -> None:
+        if not (0 < len(self.name) <= MAX_NAME_CHARS and self.name.isprintable() and self.name.strip() == self.name):
+            raise InvalidValueError("name", self.name, f"1 to {MAX_NAME_CHARS} printable characters, no outer spaces")
+        if self.name.startswith("mixllm/"):
+            raise InvalidValueError("name", self.name, "a name that does not begin with 'mixllm/', which is reserved")
+        if self.api_base is not None and not self.api_base.startswith(("http://", "https://")):
+            raise InvalidValueError("api_base", self.api_base, "a URL that begins with http:// or https://")
+        if self.context_window is not None and self.context_window < 1:
+            raise InvalidValueError("context_window", self.context_window, ">= 1")
+        if self.max_in_flight is not None and self.max_in_flight < 1:
+            raise InvalidValueError("max_in_flight", self.max_in_flight, ">= 1")
+        positive("timeout_s", self.timeout_s)
+
+    @property
+    def upstream_model(self) -> str:
+        """What the endpoint calls this LLM."""
+        return self.model or self.name
+
+
+class Estimate(Value, frozen=True, kw_only=True):
+    """A prediction: its mean and its standard deviation, in the unit of what is predicted."""
+
+    mean: float
+    std: float
+
+
+class Forecast(Value, frozen=True, kw_only=True):
+    """What one LLM is expected to do with one query.
+
+    Parameters
+    ----------
+    quality
+        Quality of the answer, in [0, 1].
+    tokens_out
+        Length of the answer in tokens.
+    cost_usd
+        Cost of the call.
+    ttft_s
+        Time to the first token, waiting included.
+    wait_s
+        Time in the LLM's queue.
+    latency_s
+        Time to the last token, waiting included.
+    judgements
+        How many judgements of this LLM's answers the quality rests on.
+    """
+
+    quality: Estimate
+    tokens_out: Estimate
+    cost_usd: Estimate
+    ttft_s: Estimate
+    wait_s: float
+    latency_s: Estimate
+    judgements: float = 0.0
+
+
+class TagWeight(Value, frozen=True, kw_only=True):
+    """A tag of the query and its probability."""
+
+    tag: str
+    probability: float
+
+
+class Candidate(Value, frozen=True, kw_only=True):
+    """An LLM that could have taken the query: its forecast, its score and the probability of choosing it."""
+
+    llm: str
+    forecast: Forecast
+    score: float
+    propensity: float
+
+
+class Ineligible(Value, frozen=True, kw_only=True):
+    """An LLM that a hard constraint ruled out, and why."""
+
+    llm: str
+    reason: str
+
+
+class Decision(Value, frozen=True, kw_only=True):
+    """Which LLM takes the query, and everything needed to explain and to re-evaluate that choice.
+
+    Parameters
+    ----------
+    decision_id
+        Unique, sorts by time.
+    created_at_s
+        Unix time.
+    llm
+        The chosen LLM.
+    reason
+        One line on why.
+    policy
+        Name of the policy; "forced" where the caller named the LLM.
+    trade_off
+        The λ that was used.
+    cost_scale_usd
+        The c_ref that was used.
+    model_version
+        Version of the snapshot that made the forecasts.
+    seed
+        Seed of this decision's random draw.
+    tokens_in
+        Prompt tokens, counted or estimated.
+    tags
+        The query's most probable tags.
+    candidates
+        Every eligible LLM; propensities sum to 1.
+    ineligible
+        Every other LLM of the pool.
+    """
+
+    decision_id: str
+    created_at_s: float
+    llm: str
+    reason: str
+    policy: str
+    trade_off: float
+    cost_scale_usd: float
+    model_version: int
+    seed: int
+    tokens_in: int
+    tags: tuple[TagWeight, ...]
+    candidates: tuple[Candidate, ...]
+    ineligible: tuple[Ineligible, ...] = ()
+
+    @property
+    def chosen(self) -> Candidate:
+        """The candidate that was chosen."""
+        return next(candidate for candidate in self.candidates if candidate.llm == self.llm)
+
+    @property
+    def propensity(self) -> float:
+        """The probability with which the chosen LLM was chosen."""
+        return self.chosen.propensity
+
+
+class OutcomeStatus(StrEnum):
+    """How a call ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    BROKEN_STREAM = "broken_stream"
+
+
+class Outcome(Value, frozen=True, kw_only=True):
+    """The facts of one call: tokens, cost, time and status.
+
+    Parameters
+    ----------
+    llm
+        The LLM that was called; None takes the decision's.
+    status
+        How the call ended; only ``ok`` calls teach length and latency.
+    tokens_in, tokens_out
+        As billed; None where nobody counted them.
+    cached_tokens_in, reasoning_tokens
+        Parts of the two above that are priced apart.
+    cost_usd
+        What the call cost; None prices the tokens.
+    latency_s, ttft_s
+        Time to the last and to the first token.
+    streamed
+        Whether the answer was streamed.
+    attempt
+        0 for the first call of a decision, 1 for the first fallback, and so on.
+    error
+        What went wrong, without secrets and prompts.
+    """
+
+    llm: str | None = None
+    status: OutcomeStatus = OutcomeStatus.OK
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cached_tokens_in: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float | None = None
+    latency_s: float | None = None
+    ttft_s: float | None = None
+    streamed: bool = False
+    attempt: int = 0
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("tokens_in", "tokens_out", "cached_tokens_in", "reasoning_tokens", "attempt"):
+            count = getattr(self, field)
+            if count is not None and count < 0:
+                raise InvalidValueError(field, count, ">= 0")
+        for field in ("cost_usd", "latency_s", "ttft_s"):
+            amount = getattr(self, field)
+            if amount is not None:
+                non_negative(field, amount)
+
+
+class FeedbackKind(StrEnum):
+    """Whether a judgement is a score in [0, 1] or a thumb."""
+
+    REFINED = "refined"
+    BINARY = "binary"
+
+
+class Feedback(Value, frozen=True, kw_only=True):
+    """One judgement of one answer.
+
+    Parameters
+    ----------
+    feedback_id
+        Idempotency key: the same id with the same content counts once.
+    decision_id
+        The decision whose answer is judged.
+    kind
+        A score, or thumbs.
+    value
+        In [0, 1]; 0 or 1 for thumbs.
+    metric
+        What is judged; only ``quality`` teaches the quality predictor.
+    source
+        Who judged, e.g. ``user`` or ``judge``.
+    created_at_s
+        Unix time.
+    tags
+        Labels that the caller wants kept.
+    """
+
+    feedback_id: str
+    decision_id: str
+    kind: FeedbackKind
+    value: float
+    metric: str = "quality"
+    source: str = "user"
+    created_at_s: float = 0.0
+    tags: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in ("feedback_id", "decision_id", "metric", "source"):
+            text = getattr(self, field)
+            if not 0 < len(text) <= 3 * MAX_ID_CHARS:
+                raise InvalidValueError(field, text, f"1 to {3 * MAX_ID_CHARS} characters")
+        fraction("value", self.value)
+        finite("created_at_s", self.created_at_s)
+        if self.kind is FeedbackKind.BINARY and self.value not in (0.0, 1.0):
+            raise InvalidValueError("value", self.value, "0 or 1 where the feedback is binary")
+
+
+class FeedbackReceipt(Value, frozen=True, kw_only=True):
+    """That a feedback is durably stored, and whether it had been stored before."""
+
+    feedback_id: str
+    duplicate: bool
+
+
+class DecisionRecord(Value, frozen=True, kw_only=True):
+    """A decision with what learning needs of the query, as the store keeps it.
+
+    Parameters
+    ----------
+    encoding
+        The encoder's output as little-endian float32 bytes.
+    prompt
+        The text that was encoded, only where storing prompts is configured.
+    """
+
+    decision: Decision
+    encoding: bytes
+    prompt: str | None = None
+
+
+class OutcomeEvent(Value, frozen=True, kw_only=True):
+    """An outcome on its way to the store; its id is the decision's and the attempt's number."""
+
+    decision_id: str
+    outcome: Outcome
+    created_at_s: float
+
+    @property
+    def event_id(self) -> str:
+        """Idempotency key."""
+        return f"{self.decision_id}/{self.outcome.attempt}"
+
+
+class StoredDecision(Value, frozen=True, kw_only=True):
+    """Everything the store knows of one decision."""
+
+    decision: Decision
+    outcomes: tuple[Outcome, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
+    prompt: str | None = None
+
+
+class LearningEvent(Value, frozen=True, kw_only=True):
+    """One thing to learn from: an outcome or a feedback, with the decision that it belongs to.
+
+    Parameters
+    ----------
+    seq
+        Its place in the store's order of events; strictly rising, gaps allowed.
+    llm
+        The LLM that answered.
+    encoding
+        The query's encoding as little-endian float32 bytes.
+    tokens_in
+        Prompt tokens as the decision saw them.
+    outcome, feedback
+        Exactly one of them.
+    """
+
+    seq: int
+    decision_id: str
+    llm: str
+    encoding: bytes
+    tokens_in: int
+    outcome: Outcome | None = None
+    feedback: Feedback | None = None
+
+
+class LearnedState(Value, frozen=True, kw_only=True):
+    """A checkpoint of learned state, as the store keeps it.
+
+    Parameters
+    ----------
+    version
+        Version of the snapshot; rises with every checkpoint.
+    position
+        `LearningEvent.seq` of the last event learned from.
+    created_at_s
+        Unix time.
+    payload
+        Self-describing bytes with their own checksum (see `mixllm.learning.checkpoint`).
+    """
+
+    version: int
+    position: int
+    created_at_s: float
+    payload: bytes
+
+
+class PoolChange(Value, frozen=True, kw_only=True):
+    """An LLM that was added to or removed from the pool at run time."""
+
+    spec: LLMSpec
+    active: bool
+    created_at_s: float
