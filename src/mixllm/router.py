@@ -177,8 +177,8 @@ class RouterCore:
 
     # ---- learn ----------------------------------------------------------------------------------------------------
 
-    def record(self, decision_id: str, outcome: Outcome) -> None:
-        """Keep the facts of a call. Idempotent: the first record of an attempt counts.
+    def record(self, decision_id: str, outcome: Outcome) -> Outcome:
+        """Keep the facts of a call, and return them as kept. Idempotent: the first record of an attempt counts.
 
         Parameters
         ----------
@@ -195,14 +195,12 @@ class RouterCore:
         llm = self.in_flight.finish(decision_id)
         if llm is None:
             llm = self.store.decision(decision_id).decision.llm
+        outcome = self._priced(outcome, llm=outcome.llm or llm)
         self.store.append_outcome(
-            OutcomeEvent(
-                decision_id=decision_id,
-                outcome=self.priced_outcome(outcome, llm=outcome.llm or llm),
-                created_at_s=self.clock.time_s(),
-            )
+            OutcomeEvent(decision_id=decision_id, outcome=outcome, created_at_s=self.clock.time_s())
         )
         self._ensure_learning()
+        return outcome
 
     def feedback(
         self,
@@ -348,19 +346,6 @@ class RouterCore:
         """Return everything known of a decision; raises `UnknownDecisionError`."""
         return self.store.decision(decision_id)
 
-    def priced_outcome(self, outcome: Outcome, *, llm: str) -> Outcome:
-        """Return `outcome` with its LLM's name, and with a cost where its tokens and its LLM's price are known."""
-        cost_usd = outcome.cost_usd
-        price = next((spec.price for spec in self._snapshot.specs if spec.name == llm), None)
-        if cost_usd is None and price is not None and outcome.tokens_in is not None and outcome.tokens_out is not None:
-            cost_usd = price.cost_usd(
-                tokens_in=outcome.tokens_in,
-                tokens_out=outcome.tokens_out,
-                cached_tokens_in=outcome.cached_tokens_in,
-                reasoning_tokens=outcome.reasoning_tokens,
-            )
-        return msgspec.structs.replace(outcome, llm=llm, cost_usd=cost_usd)
-
     def adopt(self, checkpoint: Checkpoint) -> None:
         """Take over what another router has learned, before this one learns anything itself.
 
@@ -422,3 +407,16 @@ class RouterCore:
         bits = int.from_bytes(os.urandom(10), "big")
         value = milliseconds << 80 | 0x7 << 76 | (bits >> 62 & 0xFFF) << 64 | 0b10 << 62 | bits & ((1 << 62) - 1)
         return str(uuid.UUID(int=value))
+
+    def _priced(self, outcome: Outcome, *, llm: str) -> Outcome:
+        # The measured cost where the caller knows it, else the tokens at the LLM's price; never the forecast.
+        cost_usd = outcome.cost_usd
+        price = next((spec.price for spec in self._snapshot.specs if spec.name == llm), None)
+        if cost_usd is None and price is not None and outcome.tokens_in is not None and outcome.tokens_out is not None:
+            cost_usd = price.cost_usd(
+                tokens_in=outcome.tokens_in,
+                tokens_out=outcome.tokens_out,
+                cached_tokens_in=outcome.cached_tokens_in,
+                reasoning_tokens=outcome.reasoning_tokens,
+            )
+        return msgspec.structs.replace(outcome, llm=llm, cost_usd=cost_usd)

@@ -105,8 +105,8 @@ class Query(Value, frozen=True, kw_only=True):
         No LLM whose forecast quality is below this is eligible.
     max_latency_s
         No LLM whose forecast latency is above this is eligible.
-    trade_off
-        The paper's λ for this query, in place of the router's own.
+    trade_off, deadline_s
+        The paper's λ and τ for this query, in place of the router's own.
 
     Examples
     --------
@@ -124,6 +124,7 @@ class Query(Value, frozen=True, kw_only=True):
     min_quality: float | None = None
     max_latency_s: float | None = None
     trade_off: float | None = None
+    deadline_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.tokens_in is not None and self.tokens_in < 0:
@@ -140,6 +141,8 @@ class Query(Value, frozen=True, kw_only=True):
             positive("max_latency_s", self.max_latency_s)
         if self.trade_off is not None:
             non_negative("trade_off", self.trade_off)
+        if self.deadline_s is not None:
+            positive("deadline_s", self.deadline_s)
 
     @property
     def prompt_tokens(self) -> int:

@@ -116,9 +116,16 @@ def _check_close(store: Store) -> None:
     record = sample_record(1)
     store.append_decision(record)
     woken: list[bool] = []
-    waiter = threading.Thread(target=lambda: woken.append(store.wait_for_events(0, timeout_s=PATIENCE_S)))
+
+    def wait() -> None:
+        try:
+            woken.append(store.wait_for_events(0, timeout_s=PATIENCE_S))
+        except StoreClosedError:
+            woken.append(False)  # The store was closed before the wait began.
+
+    waiter = threading.Thread(target=wait)
     waiter.start()
-    time.sleep(0.01)  # It waits by now, most likely; where not, the store is closed before and refuses it.
+    time.sleep(0.01)
     store.close()
     store.close()
     waiter.join(PATIENCE_S / 2)

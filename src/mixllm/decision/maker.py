@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,6 @@ from mixllm.decision.score import ScoreWeights, score
 from mixllm.errors import NoEligibleLLMError, UnknownLLMError
 from mixllm.interfaces import Policy
 from mixllm.types import Candidate, Forecast, Ineligible, LLMSpec, Query, Value
-from mixllm.units import non_negative
 
 __all__ = ["FORCED", "Choice", "DecisionMaker"]
 
@@ -37,7 +37,7 @@ class DecisionMaker:
     Parameters
     ----------
     weights
-        Weights of the score; a query's own λ goes before theirs.
+        Weights of the score; a query's own λ and τ go before theirs.
     policy
         Turns scores into probabilities.
     """
@@ -131,14 +131,12 @@ class DecisionMaker:
         )
 
     def _weights_for(self, query: Query) -> ScoreWeights:
-        if query.trade_off is None:
+        if query.trade_off is None and query.deadline_s is None:
             return self.weights
-        return ScoreWeights(
-            trade_off=non_negative("trade_off", query.trade_off),
-            wait_weight=self.weights.wait_weight,
-            wait_steepness_per_s=self.weights.wait_steepness_per_s,
-            wait_onset=self.weights.wait_onset,
-            deadline_s=self.weights.deadline_s,
+        return replace(
+            self.weights,
+            trade_off=self.weights.trade_off if query.trade_off is None else query.trade_off,
+            deadline_s=self.weights.deadline_s if query.deadline_s is None else query.deadline_s,
         )
 
     @staticmethod

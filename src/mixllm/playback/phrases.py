@@ -124,7 +124,7 @@ _MEDICINE = DomainPhrases(
     ),
     answers=(
         "The findings fit {disease}; treatment with {drug} is usual.",
-        "{symptom} together with the history suggests {disease}.",
+        "Together with the history, {symptom} suggests {disease}.",
         "Check renal function before {drug}.",
     ),
     slots={
@@ -158,12 +158,12 @@ _MEDICINE = DomainPhrases(
 
 _LAW = DomainPhrases(
     templates=(
-        "Can a {party} terminate {contract} because of {ground}, and which notice period of {n} days applies?",
-        "A {party} sues a {party} for {ground}. Which court has jurisdiction and what must the plaintiff prove?",
+        "Can the {party} terminate {contract} because of {ground}, and which notice period of {n} days applies?",
+        "The {party} sues the {party} for {ground}. Which court has jurisdiction and what must the plaintiff prove?",
         "Draft a clause for {contract} that limits the liability of the {party} to {n} thousand euros.",
         "Is the {party} liable for {ground} under tort law if {contract} excludes damages?",
         "Which statute of limitations applies to a claim of the {party} for {ground} after {n} years?",
-        "Explain the legal difference between {ground} and {ground} for a {party}.",
+        "Explain the legal difference between {ground} and {ground} for the {party}.",
     ),
     details=(
         "The {party} lives abroad and {contract} has an arbitration clause.",
@@ -352,7 +352,7 @@ _WRITING = DomainPhrases(
     details=(
         "Mention {product} in the second paragraph.",
         "Keep it below {n} words and end with a call to action.",
-        "Write it for a {reader} who has never heard of {topic}.",
+        "Write it for {reader} who have never heard of {topic}.",
         "Use a metaphor in every sentence.",
     ),
     answers=(

@@ -179,7 +179,7 @@ def _answers(llms: Sequence[SyntheticLLM], domains: Sequence[str], seed: int) ->
 
 
 def _answer(rng: np.random.Generator, phrases: DomainPhrases) -> str:
-    return " ".join(_fill(rng, _pick(rng, phrases.answers), phrases) for _ in range(2))
+    return "\n".join(_fill(rng, _pick(rng, phrases.answers), phrases) for _ in range(2))
 
 
 def _fill(rng: np.random.Generator, text: str, phrases: DomainPhrases) -> str:

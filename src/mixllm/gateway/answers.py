@@ -1,0 +1,131 @@
+"""Answers: JSON, OpenAI's error shape, and which status each error has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+from starlette.responses import Response
+
+from mixllm.errors import (
+    ConfigError,
+    ConflictingEventError,
+    DuplicateLLMError,
+    InvalidValueError,
+    MixLLMError,
+    NoEligibleLLMError,
+    StoreError,
+    UnknownDecisionError,
+    UnknownLLMError,
+    UnknownPriceError,
+    UpstreamError,
+    UpstreamStatusError,
+    UpstreamTimeoutError,
+)
+from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
+
+__all__ = ["error_event", "error_response", "json_response", "problem", "raw_response"]
+
+JSON = "application/json"
+
+_STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
+    (BodyTooLargeError, 413, "request_too_large"),
+    (UnsupportedMediaError, 415, "unsupported_media_type"),
+    (InvalidBodyError, 400, "invalid_request"),
+    (UnknownDecisionError, 404, "unknown_inference_id"),
+    (ConflictingEventError, 409, "conflicting_feedback"),
+    (UnknownLLMError, 404, "model_not_found"),
+    (DuplicateLLMError, 409, "duplicate_llm"),
+    (UnknownPriceError, 422, "unknown_price"),
+    (NoEligibleLLMError, 422, "no_eligible_llm"),
+    (ConfigError, 422, "invalid_llm"),
+    (InvalidValueError, 400, "invalid_value"),
+    (UpstreamTimeoutError, 504, "upstream_timeout"),
+    (UpstreamError, 502, "upstream_error"),
+    (StoreError, 503, "store_unavailable"),
+    (MixLLMError, 500, "internal_error"),
+)
+"""First match wins."""
+
+_UPSTREAM_STATUSES_PASSED_ON = frozenset({400, 404, 408, 409, 413, 415, 422, 429})
+"""Faults of the request: the caller can act on them. The rest are the endpoint's, or the gateway's own key's: 502."""
+
+_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class _Error(msgspec.Struct):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return `value` as JSON."""
+    return Response(msgspec.json.encode(value), status, headers, JSON)
+
+
+def raw_response(body: bytes, *, content_type: str, headers: Mapping[str, str]) -> Response:
+    """Return `body` as it is."""
+    return Response(body, 200, headers, content_type)
+
+
+def problem(
+    status: int,
+    message: str,
+    *,
+    code: str | None = None,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an error in OpenAI's shape."""
+    return json_response({"error": _error(status, message, code, param)}, status=status, headers=headers)
+
+
+def error_response(error: Exception, *, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the answer to a request that failed with `error`.
+
+    An upstream's error of the request's own making (a context that is too long, a rate limit) is passed on as it came.
+    """
+    if isinstance(error, UpstreamStatusError):
+        return _upstream_status(error, dict(headers or {}))
+    status, code = _status_of(error)
+    param = error.param if isinstance(error, InvalidBodyError) else None
+    return problem(status, str(error), code=code, param=param, headers=headers)
+
+
+def error_event(error: Exception) -> bytes:
+    """Return the server-sent event that ends a broken stream."""
+    status, code = _status_of(error)
+    return b"data: " + msgspec.json.encode({"error": _error(status, str(error), code, None)}) + b"\n\n"
+
+
+def _upstream_status(error: UpstreamStatusError, headers: dict[str, str]) -> Response:
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(0, round(error.retry_after_s)))
+    if error.status not in _UPSTREAM_STATUSES_PASSED_ON:
+        hint = " Check its api_key." if error.status in {401, 403} else ""
+        return problem(502, f"{error}{hint}", code="upstream_error", headers=headers)
+    if _is_error_body(error.body):
+        return Response(error.body, error.status, headers, JSON)
+    return problem(error.status, str(error), code="upstream_error", headers=headers)
+
+
+def _is_error_body(body: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("error"), msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _status_of(error: Exception) -> tuple[int, str]:
+    for kind, status, code in _STATUSES:
+        if isinstance(error, kind):
+            return status, code
+    return HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error"
+
+
+def _error(status: int, message: str, code: str | None, param: str | None) -> _Error:
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return _Error(message=message, type=kind, param=param, code=code)

@@ -1,0 +1,110 @@
+"""The ASGI application: routes, errors, keys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from mixllm.config import GatewayConfig
+from mixllm.errors import MixLLMError
+from mixllm.gateway.access import KeyGuard
+from mixllm.gateway.answers import error_response, problem
+from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
+from mixllm.gateway.chat import chat_completions
+from mixllm.gateway.decisions import get_decision, post_route
+from mixllm.gateway.feedback import post_feedback
+from mixllm.gateway.health import live, metrics, ready
+from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm
+from mixllm.gateway.metrics import Metrics
+from mixllm.gateway.state import GatewayState
+from mixllm.interfaces import LLMClient
+from mixllm.router import RouterCore
+from mixllm.types import Secret
+
+__all__ = ["create_app"]
+
+_Handler = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(*, router: RouterCore, client: LLMClient, config: GatewayConfig, keys: Sequence[Secret] = ()) -> ASGIApp:
+    """Return the gateway over `router` and `client`; it closes neither.
+
+    Parameters
+    ----------
+    router
+        Decides and learns; its worker is started with the application.
+    client
+        Calls the LLMs.
+    config
+        Limits.
+    keys
+        Keys that clients must present; empty: none is asked for.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+        router.worker.start()
+        yield
+
+    handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = dict.fromkeys(
+        (MixLLMError, InvalidBodyError, BodyTooLargeError, UnsupportedMediaError), _answer_error
+    )
+    handlers[HTTPException] = _answer_http_error
+    app = Starlette(
+        routes=[_route(method, path, handler) for method, path, handler in _ROUTES],
+        exception_handlers={**handlers, Exception: _answer_bug},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.gateway = GatewayState(router=router, client=client, config=config, metrics=Metrics(router=router))
+    return KeyGuard(app=app, keys=keys)
+
+
+_ROUTES: tuple[tuple[str, str, _Handler], ...] = (
+    ("POST", "/v1/chat/completions", chat_completions),
+    ("POST", "/v1/feedback", post_feedback),
+    ("POST", "/v1/route", post_route),
+    ("GET", "/v1/decisions/{decision_id}", get_decision),
+    ("GET", "/v1/models", list_models),
+    ("GET", "/v1/models/{name:path}", get_model),
+    ("GET", "/v1/llms", list_llms),
+    ("POST", "/v1/llms", add_llm),
+    ("GET", "/v1/llms/{name:path}", get_llm),
+    ("DELETE", "/v1/llms/{name:path}", remove_llm),
+    ("GET", "/health/live", live),
+    ("GET", "/health/ready", ready),
+    ("GET", "/metrics", metrics),
+)
+
+
+def _route(method: str, path: str, handler: _Handler) -> Route:
+    return Route(path, handler, methods=[method])
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    del request
+    return error_response(error)
+
+
+async def _answer_http_error(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 404:
+        return problem(
+            404, f"No endpoint {request.method} {request.url.path[:200]}. See the API reference.", code="not_found"
+        )
+    return problem(
+        error.status_code, f"{error.detail}: {request.method} {request.url.path[:200]}.", headers=error.headers
+    )
+
+
+async def _answer_bug(request: Request, error: Exception) -> Response:
+    # The server logs the traceback; the client learns nothing of the inside.
+    del request, error
+    return problem(500, "The gateway failed on this request. The log has the details; please report it.")

@@ -1,0 +1,28 @@
+"""``POST /v1/route`` decides and explains; ``GET /v1/decisions/{id}`` tells what became of a decision."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mixllm.gateway.answers import json_response
+from mixllm.gateway.bodies import read_fields
+from mixllm.gateway.requests import read_chat_request
+from mixllm.gateway.state import state_of
+
+__all__ = ["get_decision", "post_route"]
+
+
+async def post_route(request: Request) -> Response:
+    """Decide which LLM would take a chat request, explain it, and call nothing."""
+    router = state_of(request).router
+    chat = read_chat_request(await read_fields(request), trade_off=router.maker.weights.trade_off, routing_only=True)
+    return json_response(router.route(chat.query, llm=chat.llm, expect_outcome=False))
+
+
+async def get_decision(request: Request) -> Response:
+    """Return a decision with its outcomes and feedback."""
+    router = state_of(request).router
+    return json_response(await asyncio.to_thread(router.decision, request.path_params["decision_id"]))

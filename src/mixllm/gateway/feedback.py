@@ -1,0 +1,51 @@
+"""``POST /v1/feedback``: a judgement, acknowledged when it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mixllm.gateway.answers import json_response
+from mixllm.gateway.bodies import read_object
+from mixllm.gateway.state import state_of
+
+__all__ = ["post_feedback"]
+
+
+class _FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    inference_id: str
+    value: bool | float
+    metric_name: str = "quality"
+    source: str = "user"
+    tags: dict[str, str] = {}
+
+
+class _FeedbackAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    feedback_id: str
+    inference_id: str
+    duplicate: bool
+
+
+async def post_feedback(request: Request) -> Response:
+    """Keep a judgement: a thumb where ``value`` is true or false, a score where it is a number from 0 to 1."""
+    body = await read_object(request, _FeedbackBody)
+    state = state_of(request)
+    thumbs = body.value if isinstance(body.value, bool) else None
+    receipt = await asyncio.wrap_future(
+        state.router.submit_feedback(
+            body.inference_id,
+            quality=None if isinstance(body.value, bool) else body.value,
+            thumbs=thumbs,
+            metric=body.metric_name,
+            source=body.source,
+            feedback_id=request.headers.get("idempotency-key"),
+            tags=body.tags,
+        )
+    )
+    state.metrics.observe_feedback(kind="refined" if thumbs is None else "binary", duplicate=receipt.duplicate)
+    return json_response(
+        _FeedbackAnswer(feedback_id=receipt.feedback_id, inference_id=body.inference_id, duplicate=receipt.duplicate)
+    )

@@ -1,0 +1,119 @@
+"""``/v1/llms``: the pool, read and changed at run time; ``/v1/models``: the names that ``model`` may have."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mixllm.config import decode_model_entry
+from mixllm.errors import ConfigError
+from mixllm.gateway.answers import json_response, problem
+from mixllm.gateway.bodies import InvalidBodyError, read_object
+from mixllm.gateway.profiles import AUTO_MODELS
+from mixllm.gateway.state import state_of
+from mixllm.router import RouterCore
+from mixllm.types import LLMSpec, Value
+
+__all__ = ["add_llm", "get_llm", "get_model", "list_llms", "list_models", "remove_llm"]
+
+_OWNER = "mixllm"
+
+
+class LLMStatus(Value, frozen=True, kw_only=True):
+    """An LLM of the pool and what is known of it."""
+
+    spec: LLMSpec
+    in_flight: int
+    judgements: float
+    ttft_s: float
+    tpot_s: float
+
+
+async def list_llms(request: Request) -> Response:
+    """Return every LLM of the pool."""
+    return json_response({"llms": _statuses(state_of(request).router)})
+
+
+async def get_llm(request: Request) -> Response:
+    """Return one LLM of the pool."""
+    router = state_of(request).router
+    name = router.llm(request.path_params["name"]).name
+    return json_response(next(status for status in _statuses(router) if status.spec.name == name))
+
+
+async def add_llm(request: Request) -> Response:
+    """Add an LLM, given as an entry of ``model_list`` or as a spec."""
+    tree = await read_object(request, dict[str, Any])
+    spec = _read_spec(tree)
+    if spec.api_base is None:
+        raise InvalidBodyError("api_base is missing: the gateway has to know where to call the LLM.", param="api_base")
+    added = await asyncio.to_thread(state_of(request).router.add_llm, spec)
+    return json_response(added, status=201)
+
+
+async def remove_llm(request: Request) -> Response:
+    """Remove an LLM; what was learned of it is kept for its return."""
+    name = request.path_params["name"]
+    await asyncio.to_thread(state_of(request).router.remove_llm, name)
+    return json_response({"name": name, "removed": True})
+
+
+async def list_models(request: Request) -> Response:
+    """Return the routing models and the LLMs of the pool in OpenAI's shape."""
+    return json_response({"object": "list", "data": [_model(name) for name in _model_names(request)]})
+
+
+async def get_model(request: Request) -> Response:
+    """Return one of them."""
+    name = request.path_params["name"]
+    if name not in _model_names(request):
+        return problem(
+            404, f"No model {name[:200]!r}. GET /v1/models lists them.", code="model_not_found", param="model"
+        )
+    return json_response(_model(name))
+
+
+def _read_spec(tree: dict[str, Any]) -> LLMSpec:
+    if "model_name" in tree or "litellm_params" in tree:
+        entry = decode_model_entry(tree)
+        if entry.secret() is not None:
+            raise ConfigError(
+                f"LLM {entry.model_name!r}: a key is not accepted here, as the pool is stored. Put it into the "
+                "gateway's environment and give api_key as os.environ/NAME."
+            )
+        return entry.spec()
+    unknown = sorted(set(tree) - set(LLMSpec.__struct_fields__))
+    if unknown:
+        raise InvalidBodyError(
+            f"Unknown field {unknown[0]!r}. Valid fields: {', '.join(LLMSpec.__struct_fields__)}.", param=unknown[0]
+        )
+    try:
+        return msgspec.convert(tree, LLMSpec)
+    except msgspec.ValidationError as error:
+        raise InvalidBodyError(f"{error}. Send an entry of model_list, or the fields of an LLM spec.") from error
+
+
+def _statuses(router: RouterCore) -> list[LLMStatus]:
+    snapshot, counts = router.snapshot, router.in_flight.counts()
+    return [
+        LLMStatus(
+            spec=spec,
+            in_flight=counts.get(spec.name, 0),
+            judgements=judgements,
+            ttft_s=latency.ttft_s,
+            tpot_s=latency.tpot_s,
+        )
+        for spec, judgements, latency in zip(snapshot.specs, snapshot.judgements, snapshot.latency, strict=True)
+    ]
+
+
+def _model_names(request: Request) -> list[str]:
+    return [*AUTO_MODELS, *(spec.name for spec in state_of(request).router.llms)]
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": _OWNER}

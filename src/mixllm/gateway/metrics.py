@@ -1,0 +1,112 @@
+"""Prometheus metrics of one gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from mixllm.router import RouterCore
+from mixllm.types import Outcome
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_OVERHEAD_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+_LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+
+
+class Metrics:
+    """What happened to requests, counted as it happens, and the state of learning, read when asked.
+
+    Parameters
+    ----------
+    router
+        Whose learning, pool and store are shown.
+    """
+
+    def __init__(self, *, router: RouterCore) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_RouterState(router))
+        self._requests = self._counter("requests", "Calls to LLMs", "llm", "status", "streamed")
+        self._cost_usd = self._counter("cost_usd", "Measured cost of calls in USD", "llm")
+        self._tokens = self._counter("tokens", "Tokens of calls", "llm", "direction")
+        self._feedback = self._counter("feedback", "Judgements received", "kind", "duplicate")
+        self._overhead_s = Histogram(
+            "mixllm_overhead_seconds",
+            "Time a request spends in the gateway itself",
+            buckets=_OVERHEAD_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._latency_s = Histogram(
+            "mixllm_latency_seconds",
+            "Time of successful calls to the last token",
+            ["llm"],
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._ttft_s = Histogram(
+            "mixllm_ttft_seconds",
+            "Time of successful streamed calls to the first token",
+            ["llm"],
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+
+    def observe(self, outcome: Outcome) -> None:
+        """Count a call."""
+        llm = outcome.llm or ""
+        self._requests.labels(llm, outcome.status.value, str(outcome.streamed).lower()).inc()
+        if outcome.cost_usd is not None:
+            self._cost_usd.labels(llm).inc(outcome.cost_usd)
+        for direction, tokens in (("in", outcome.tokens_in), ("out", outcome.tokens_out)):
+            if tokens is not None:
+                self._tokens.labels(llm, direction).inc(tokens)
+        if outcome.status == "ok" and outcome.latency_s is not None:
+            self._latency_s.labels(llm).observe(outcome.latency_s)
+            if outcome.ttft_s is not None:
+                self._ttft_s.labels(llm).observe(outcome.ttft_s)
+
+    def observe_overhead(self, overhead_s: float) -> None:
+        """Count the time that a request spent in the gateway itself."""
+        self._overhead_s.observe(max(0.0, overhead_s))
+
+    def observe_feedback(self, *, kind: str, duplicate: bool) -> None:
+        """Count a judgement."""
+        self._feedback.labels(kind, str(duplicate).lower()).inc()
+
+    def exposition(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"mixllm_{name}", documentation, labels, registry=self.registry)
+
+
+class _RouterState(Collector):
+    def __init__(self, router: RouterCore) -> None:
+        self.router = router
+
+    def collect(self) -> Iterable[Metric]:
+        learner = self.router.learner
+        yield GaugeMetricFamily("mixllm_model_version", "Version of the snapshot", value=self.router.snapshot.version)
+        yield GaugeMetricFamily("mixllm_learning_position", "Last event learned from", value=learner.position)
+        events = CounterMetricFamily("mixllm_learning_events", "Events seen by the learner", labels=["result"])
+        for result in ("outcomes", "feedback", "ignored", "refused"):
+            events.add_metric([result], getattr(learner.counts, result))
+        yield events
+        kept = GaugeMetricFamily("mixllm_store_rows", "Rows in the store since it was made", labels=["kind"])
+        for kind, count in self.router.store.counts().items():
+            kept.add_metric([kind], count)
+        yield kept
+        under_way = GaugeMetricFamily("mixllm_in_flight", "Calls under way", labels=["llm"])
+        judged = GaugeMetricFamily("mixllm_judgements", "Judgements an LLM's quality rests on", labels=["llm"])
+        counts = self.router.in_flight.counts()
+        for spec, judgements in zip(self.router.snapshot.specs, self.router.snapshot.judgements, strict=True):
+            under_way.add_metric([spec.name], counts.get(spec.name, 0))
+            judged.add_metric([spec.name], judgements)
+        yield under_way
+        yield judged

@@ -1,0 +1,151 @@
+"""A chat request as the gateway understands it; what it does not understand it passes on untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from mixllm.encoders import query_from_messages
+from mixllm.gateway.bodies import InvalidBodyError, decode
+from mixllm.gateway.profiles import AUTO, read_profile
+from mixllm.types import Capability, LLMSpec, Query
+
+__all__ = ["ChatRequest", "read_chat_request"]
+
+_OWN_FIELD = "mixllm"
+"""Field of the body that speaks to the gateway; it is not passed on."""
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``mixllm`` field of a request: constraints for this request alone."""
+
+    trade_off: float | None = msgspec.field(default=None, name="lambda")
+    allowed_llms: frozenset[str] | None = None
+    max_cost_usd: float | None = None
+    min_quality: float | None = None
+    max_latency_s: float | None = None
+
+
+class _StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool | None = False
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One chat request.
+
+    Parameters
+    ----------
+    fields
+        Every top-level field as it was sent, but for the gateway's own.
+    query
+        What the router needs of it.
+    llm
+        The LLM that it names, or None where routing is asked for.
+    stream
+        Whether it wants a stream.
+    wants_usage
+        Whether it wants the usage at the end of the stream.
+    """
+
+    fields: dict[str, msgspec.Raw]
+    query: Query
+    llm: str | None
+    stream: bool
+    wants_usage: bool
+
+    def body_for(self, spec: LLMSpec) -> bytes:
+        """Return the body for `spec`: as it came, with its model's name and a wish for the stream's usage."""
+        fields = dict(self.fields)
+        fields["model"] = msgspec.Raw(msgspec.json.encode(spec.upstream_model))
+        if self.stream and spec.stream_usage and not self.wants_usage:
+            fields["stream_options"] = self._options_with_usage()
+        return msgspec.json.encode(fields)
+
+    def _options_with_usage(self) -> msgspec.Raw:
+        sent = self.fields.get("stream_options")
+        options = msgspec.json.decode(sent, type=dict[str, msgspec.Raw] | None) if sent is not None else None
+        return msgspec.Raw(msgspec.json.encode({**(options or {}), "include_usage": True}))
+
+
+def read_chat_request(fields: dict[str, msgspec.Raw], *, trade_off: float, routing_only: bool = False) -> ChatRequest:
+    """Understand a chat request.
+
+    Parameters
+    ----------
+    fields
+        Top-level fields of the body.
+    trade_off
+        The configured λ, which profiles shift.
+    routing_only
+        Whether ``model`` may be missing: there is only one thing to ask for.
+
+    Raises
+    ------
+    InvalidBodyError, InvalidValueError
+        Where a field that the gateway needs is missing or wrong; names it.
+    """
+    model = _model(fields, default=AUTO if routing_only else None)
+    profile = read_profile(model, trade_off=trade_off)
+    wishes = decode(fields[_OWN_FIELD], Wishes, field=_OWN_FIELD) if _OWN_FIELD in fields else Wishes()
+    options = _optional(fields, "stream_options", _StreamOptions)
+    query = query_from_messages(
+        _messages(fields),
+        needs=_needs(fields),
+        max_tokens_out=_max_tokens_out(fields),
+        allowed_llms=wishes.allowed_llms,
+        max_cost_usd=wishes.max_cost_usd,
+        min_quality=wishes.min_quality,
+        max_latency_s=wishes.max_latency_s,
+        trade_off=wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None),
+    )
+    if profile is not None and profile.deadline_s is not None:
+        query = msgspec.structs.replace(query, deadline_s=profile.deadline_s)
+    return ChatRequest(
+        fields={name: raw for name, raw in fields.items() if name != _OWN_FIELD},
+        query=query,
+        llm=model if profile is None else None,
+        stream=_optional(fields, "stream", bool) or False,
+        wants_usage=bool(options and options.include_usage),
+    )
+
+
+def _model(fields: Mapping[str, msgspec.Raw], *, default: str | None) -> str:
+    if "model" in fields:
+        return decode(fields["model"], str, field="model")
+    if default is not None:
+        return default
+    raise InvalidBodyError(f"model is missing. Use {AUTO!r} to have it chosen, or the name of an LLM.", param="model")
+
+
+def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, Any]]:
+    if "messages" not in fields:
+        raise InvalidBodyError("messages is missing. Send the conversation as a list of messages.", param="messages")
+    return decode(fields["messages"], list[dict[str, Any]], field="messages")
+
+
+def _needs(fields: Mapping[str, msgspec.Raw]) -> frozenset[Capability]:
+    needs = set()
+    if _optional(fields, "tools", list[msgspec.Raw]) or _optional(fields, "functions", list[msgspec.Raw]):
+        needs.add(Capability.TOOLS)
+    answer_format = _optional(fields, "response_format", dict[str, Any])
+    if answer_format and answer_format.get("type") in {"json_object", "json_schema"}:
+        needs.add(Capability.JSON)
+    if "audio" in (_optional(fields, "modalities", list[str]) or []):
+        needs.add(Capability.AUDIO)
+    return frozenset(needs)
+
+
+def _max_tokens_out(fields: Mapping[str, msgspec.Raw]) -> int | None:
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit: int | None = _optional(fields, name, int)
+        if limit is not None:
+            if limit < 1:
+                raise InvalidBodyError(f"{name} must be >= 1; got {limit}.", param=name)
+            return limit
+    return None
+
+
+def _optional(fields: Mapping[str, msgspec.Raw], name: str, kind: Any) -> Any:
+    return decode(fields[name], kind | None, field=name) if name in fields else None

@@ -1,0 +1,30 @@
+"""What the handlers of one gateway share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from mixllm.config import GatewayConfig
+from mixllm.gateway.metrics import Metrics
+from mixllm.interfaces import LLMClient
+from mixllm.router import RouterCore
+
+__all__ = ["GatewayState", "state_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayState:
+    """Router, client, settings and metrics of one gateway."""
+
+    router: RouterCore
+    client: LLMClient
+    config: GatewayConfig
+    metrics: Metrics
+
+
+def state_of(request: Request) -> GatewayState:
+    """Return the state of the gateway that `request` came to."""
+    state: GatewayState = request.app.state.gateway
+    return state
