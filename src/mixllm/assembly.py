@@ -269,7 +269,7 @@ def build_policy(config: PolicyConfig) -> Policy:
     policy = policies[config.name]
     if config.warmup_judgements == 0:
         return policy
-    return WarmUpPolicy(policy=policy, judgements=config.warmup_judgements, share=config.warmup_share)
+    return WarmUpPolicy(policy=policy, judgements=config.warmup_judgements, share=config.warmup_share, bounds=bounds)
 
 
 def build_recipe(config: LearningConfig) -> Recipe:

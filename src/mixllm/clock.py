@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from mixllm.units import non_negative
+from mixllm.units import finite, non_negative
 
 __all__ = ["ManualClock", "SystemClock"]
 
@@ -38,7 +38,7 @@ class ManualClock:
     """
 
     def __init__(self, *, start_s: float = 0.0) -> None:
-        self.start_s = start_s
+        self.start_s = finite("start_s", start_s)
         self._elapsed_s = 0.0
 
     def advance(self, seconds: float) -> None:

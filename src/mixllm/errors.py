@@ -115,7 +115,7 @@ class UnknownLLMError(RegistryError):
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         self.name = name
         names = sorted(known)
-        listing = f" The pool holds: {', '.join(names)}." if names else " The pool is empty."
+        listing = f" The pool holds: {', '.join(names)}." if names else " The pool is empty: add it first."
         super().__init__(f"No LLM named {_short(name)} in the pool.{did_you_mean(name, names)}{listing}")
 
 
@@ -243,7 +243,9 @@ class UpstreamStatusError(UpstreamError):
         self.status = status
         self.body = body
         self.retry_after_s = retry_after_s
-        super().__init__(llm, f"its endpoint answered with status {status}.")
+        super().__init__(
+            llm, f"its endpoint answered with status {status}. Check its key and model name, or try another LLM."
+        )
 
 
 class UpstreamProtocolError(UpstreamError):
@@ -251,5 +253,9 @@ class UpstreamProtocolError(UpstreamError):
 
 
 def _short(value: object, limit: int = 120) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python refuses to write integers of thousands of digits.
+        text = f"a {type(value).__name__} that is too long to show"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -391,9 +391,9 @@ class RouterCore:
         if not self.worker.running:
             self.worker.start()
 
-    def _waiting(self, snapshot: Snapshot) -> list[int]:
+    def _waiting(self, snapshot: Snapshot) -> list[int] | None:
         counts = self.in_flight.counts()
-        return [counts.get(spec.name, 0) for spec in snapshot.specs]
+        return [counts.get(spec.name, 0) for spec in snapshot.specs] if counts else None
 
     def _tags(self, features: FloatArray) -> tuple[TagWeight, ...]:
         names = self.features.tags

@@ -37,6 +37,8 @@ __all__ = [
 
 MAX_NAME_CHARS = 200
 MAX_ID_CHARS = 200
+MAX_COUNT = 2**53
+"""No count of tokens or characters is larger: up to here floats are exact."""
 
 
 class Capability(StrEnum):
@@ -127,12 +129,8 @@ class Query(Value, frozen=True, kw_only=True):
     deadline_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.tokens_in is not None and self.tokens_in < 0:
-            raise InvalidValueError("tokens_in", self.tokens_in, ">= 0")
-        if self.prompt_chars is not None and self.prompt_chars < 0:
-            raise InvalidValueError("prompt_chars", self.prompt_chars, ">= 0")
-        if self.max_tokens_out is not None and self.max_tokens_out < 1:
-            raise InvalidValueError("max_tokens_out", self.max_tokens_out, ">= 1")
+        for field, least in (("tokens_in", 0), ("prompt_chars", 0), ("max_tokens_out", 1)):
+            _count_in_range(field, getattr(self, field), least)
         if self.max_cost_usd is not None:
             non_negative("max_cost_usd", self.max_cost_usd)
         if self.min_quality is not None:
@@ -262,10 +260,8 @@ class LLMSpec(Value, frozen=True, kw_only=True):
             raise InvalidValueError("name", self.name, "a name that does not begin with 'mixllm/', which is reserved")
         if self.api_base is not None and not self.api_base.startswith(("http://", "https://")):
             raise InvalidValueError("api_base", self.api_base, "a URL that begins with http:// or https://")
-        if self.context_window is not None and self.context_window < 1:
-            raise InvalidValueError("context_window", self.context_window, ">= 1")
-        if self.max_in_flight is not None and self.max_in_flight < 1:
-            raise InvalidValueError("max_in_flight", self.max_in_flight, ">= 1")
+        _count_in_range("context_window", self.context_window, 1)
+        _count_in_range("max_in_flight", self.max_in_flight, 1)
         positive("timeout_s", self.timeout_s)
 
     @property
@@ -442,9 +438,7 @@ class Outcome(Value, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for field in ("tokens_in", "tokens_out", "cached_tokens_in", "reasoning_tokens", "attempt"):
-            count = getattr(self, field)
-            if count is not None and count < 0:
-                raise InvalidValueError(field, count, ">= 0")
+            _count_in_range(field, getattr(self, field), 0)
         for field in ("cost_usd", "latency_s", "ttft_s"):
             amount = getattr(self, field)
             if amount is not None:
@@ -599,3 +593,8 @@ class PoolChange(Value, frozen=True, kw_only=True):
     spec: LLMSpec
     active: bool
     created_at_s: float
+
+
+def _count_in_range(field: str, count: int | None, least: int) -> None:
+    if count is not None and not least <= count <= MAX_COUNT:
+        raise InvalidValueError(field, count, f"between {least} and {MAX_COUNT}")

@@ -47,27 +47,35 @@ def tokens_from_chars(chars: int) -> int:
 
 def finite(parameter: str, value: float) -> float:
     """Return `value`, or raise `InvalidValueError` where it is NaN or infinite."""
-    if not math.isfinite(value):
+    if not _is_finite(value):
         raise InvalidValueError(parameter, value, "a finite number")
     return value
 
 
 def non_negative(parameter: str, value: float) -> float:
     """Return `value`, or raise `InvalidValueError` where it is negative, NaN or infinite."""
-    if not (math.isfinite(value) and value >= 0):
+    if not (_is_finite(value) and value >= 0):
         raise InvalidValueError(parameter, value, "a finite number >= 0")
     return value
 
 
 def positive(parameter: str, value: float) -> float:
     """Return `value`, or raise `InvalidValueError` where it is not above 0, NaN or infinite."""
-    if not (math.isfinite(value) and value > 0):
+    if not (_is_finite(value) and value > 0):
         raise InvalidValueError(parameter, value, "a finite number > 0")
     return value
 
 
 def fraction(parameter: str, value: float) -> float:
     """Return `value`, or raise `InvalidValueError` where it is outside [0, 1] or NaN."""
-    if not 0 <= value <= 1:
+    if not (_is_finite(value) and 0 <= value <= 1):
         raise InvalidValueError(parameter, value, "between 0 and 1")
     return value
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except (OverflowError, TypeError):
+        # An integer beyond every float, or no number at all: both come in JSON and YAML.
+        return False

@@ -13,6 +13,7 @@ import pytest
 from tests.clients.wire import WireServer, http_answer, open_wire, say, silence, sse_answer
 
 from mixllm.clients import OpenAIClient
+from mixllm.clock import ManualClock
 from mixllm.conformance.client import (
     CLIENT_CHECKS,
     ClientCheck,
@@ -37,14 +38,6 @@ PATH = "/chat/completions"
 KEY = "sk-very-secret-1234"
 DONE = b"data: [DONE]\n\n"
 EVENT = b'data: {"a":1}\n\n'
-
-
-class FixedClock:
-    def time_s(self) -> float:
-        return 1_000_000_000.0
-
-    def monotonic_s(self) -> float:
-        return 0.0
 
 
 @asynccontextmanager
@@ -305,7 +298,7 @@ async def test_the_body_of_an_error_is_bounded(chunked: bool) -> None:
 async def test_error_statuses(status: int, streamed: bool) -> None:
     headers = ["Location: http://127.0.0.1:1/", "Retry-After: Sun, 09 Sep 2001 01:46:50 GMT"]
     answer = http_answer(b'{"error":1}', status=status, headers=headers)
-    client = OpenAIClient(environ={}, clock=FixedClock())
+    client = OpenAIClient(environ={}, clock=ManualClock(start_s=1_000_000_000.0))
     async with open_wire(say(answer)) as wire, open_client(client):
         spec = spec_of(wire)
         call = events_of(client, spec) if streamed else client.complete(spec, path=PATH, body=b"{}")
@@ -331,7 +324,7 @@ async def test_a_status_is_reported_even_where_its_body_breaks_off() -> None:
         (http_answer(b'"text"'), "not a JSON object"),
         (http_answer(b'{"error":{"message":"no credit"}}'), "an error under status 200"),
         (http_answer(b"{}", status=202), "status 202, not 200"),
-        (http_answer(b"\x1f\x8b", headers=["Content-Encoding: gzip"]), "encoded"),
+        (http_answer(b"\x1f\x8b", headers=["Content-Encoding: gzip"]), "compressed"),
         (http_answer(b"{}").replace(b"Length: 2", b"Length: 9"), "broke the answer off"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "does not answer in HTTP"),
     ],
@@ -500,7 +493,7 @@ def test_refuses_bad_parameters(parameter: str, value: float) -> None:
 
 
 def test_parameters_reach_their_attributes() -> None:
-    clock, secrets, environ = FixedClock(), {"a": Secret("k")}, {"A": "b"}
+    clock, secrets, environ = ManualClock(start_s=1_000_000_000.0), {"a": Secret("k")}, {"A": "b"}
     client = OpenAIClient(
         environ=environ,
         secrets=secrets,

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixllm.store.ordered import OrderedKeys
 
 
+@settings(derandomize=True, database=None)
 @given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=200), probe=st.integers(-1, 41))
 def test_keys_are_those_of_the_mapping_in_order(steps: list[tuple[bool, int]], probe: int) -> None:
     alive: dict[int, None] = {}

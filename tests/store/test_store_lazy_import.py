@@ -27,4 +27,4 @@ def test_public_names_exist() -> None:
 
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="PostgresStore"):
-        _ = mixllm.store.PostgresStore  # type: ignore[attr-defined]
+        _ = mixllm.store.PostgresStore

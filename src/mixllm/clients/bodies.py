@@ -57,7 +57,7 @@ def check_reply(spec: LLMSpec, body: bytes) -> None:
             spec.name, "its endpoint answered with something that is not a JSON object. Check api_base, /v1 included."
         ) from error
     if _only_an_error(envelope):
-        raise UpstreamProtocolError(spec.name, "its endpoint answered with an error under status 200.")
+        raise UpstreamProtocolError(spec.name, "its endpoint answered with an error under status 200. Try another LLM.")
 
 
 def check_event(spec: LLMSpec, data: bytes) -> None:
@@ -65,9 +65,11 @@ def check_event(spec: LLMSpec, data: bytes) -> None:
     try:
         envelope = _decode(data)
     except msgspec.DecodeError as error:
-        raise UpstreamProtocolError(spec.name, "its stream holds an event that is not a JSON object.") from error
+        raise UpstreamProtocolError(
+            spec.name, "its stream holds an event that is not a JSON object. Try another LLM."
+        ) from error
     if _only_an_error(envelope):
-        raise UpstreamProtocolError(spec.name, "its stream broke off with an error.")
+        raise UpstreamProtocolError(spec.name, "its stream broke off with an error. Try again, or another LLM.")
 
 
 def _only_an_error(envelope: _Envelope) -> bool:

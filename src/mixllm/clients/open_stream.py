@@ -112,7 +112,8 @@ class OpenStream:
             raise self._broken() from error
         except InvalidValueError as error:
             raise UpstreamProtocolError(
-                self.spec.name, f"its stream holds an event above max_event_bytes = {self.max_event_bytes}."
+                self.spec.name,
+                f"its stream holds an event above max_event_bytes = {self.max_event_bytes}. Raise that limit.",
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise translated(self.spec, error) from error

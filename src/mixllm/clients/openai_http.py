@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import time
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from mixllm.clients.failures import timed_out, translated
 from mixllm.clients.open_stream import OpenStream
 from mixllm.clients.retry_after import retry_after_s
 from mixllm.clients.sse import DEFAULT_MAX_EVENT_BYTES
+from mixllm.clock import SystemClock
 from mixllm.errors import (
     InvalidValueError,
     MissingExtraError,
@@ -105,7 +105,7 @@ class OpenAIClient:
         self.max_reply_bytes = max_reply_bytes
         self.max_event_bytes = max_event_bytes
         self.max_connections = max_connections
-        self.clock = clock
+        self.clock: Clock = SystemClock() if clock is None else clock
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -205,17 +205,20 @@ class OpenAIClient:
         try:
             if status == _OK:
                 encoding = headers["Content-Encoding"]
-                raise UpstreamProtocolError(spec.name, f"its answer is encoded ({encoding[:40]!r}), unasked.")
+                raise UpstreamProtocolError(
+                    spec.name, f"its answer is compressed ({encoding[:40]!r}) unasked. Switch that off."
+                )
             if 200 < status < 300:
-                raise UpstreamProtocolError(spec.name, f"its endpoint answered with status {status}, not 200.")
+                raise UpstreamProtocolError(
+                    spec.name, f"its endpoint answered with status {status}, not 200. Check api_base."
+                )
             body = await read_bounded(response, _MAX_ERROR_BODY_BYTES, cut=True) or b""
         except (aiohttp.ClientError, OSError):
             body = b""  # the status is known, and says more than the way its body got lost
         finally:
             # Also where the rest of a long body is still to come: that connection is not worth keeping.
             response.release()
-        now_s = time.time() if self.clock is None else self.clock.time_s()
-        raise UpstreamStatusError(spec.name, status, body, retry_after_s(headers, now_s=now_s))
+        raise UpstreamStatusError(spec.name, status, body, retry_after_s(headers, now_s=self.clock.time_s()))
 
     def _key(self, spec: LLMSpec) -> str | None:
         secret = self.secrets.get(spec.name)

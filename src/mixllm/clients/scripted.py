@@ -114,7 +114,9 @@ class ScriptedClient:
         if isinstance(step, UpstreamError):
             raise step
         if isinstance(step, ScriptedStream):
-            raise UpstreamProtocolError(spec.name, "the script has a stream here, but a whole answer was asked for.")
+            raise UpstreamProtocolError(
+                spec.name, "the script has a stream here: call stream(), or script a ScriptedReply."
+            )
         await _wait(spec, step.delay_s)
         check_reply(spec, step.body)
         return UpstreamReply(body=step.body, content_type=step.content_type)
@@ -134,7 +136,9 @@ class ScriptedClient:
             raise step
         if isinstance(step, ScriptedReply):
             await _wait(spec, step.delay_s)
-            raise UpstreamProtocolError(spec.name, "the script has a whole answer here, but a stream was asked for.")
+            raise UpstreamProtocolError(
+                spec.name, "the script has a whole answer here: call complete(), or script a ScriptedStream."
+            )
         stream = _PlayedStream(spec, step)
         try:
             yield stream
@@ -173,7 +177,9 @@ class _PlayedStream:
         self.ended = True
         if self._step.stays_open:
             await _wait(self._spec, math.inf)
-        raise UpstreamProtocolError(self._spec.name, "the stream ended before [DONE].")
+        raise UpstreamProtocolError(
+            self._spec.name, "the stream ended before [DONE]. Script one where that is not meant."
+        )
 
 
 async def _wait(spec: LLMSpec, delay_s: float) -> None:

@@ -1,5 +1,6 @@
 """The configuration: one YAML file, and ``MIXLLM_*`` variables over it."""
 
+from mixllm.config.pool import ModelEntry, ModelInfo, ModelParams
 from mixllm.config.reading import decode_model_entry, load_config, parse_config
 from mixllm.config.schema import (
     Config,
@@ -7,9 +8,6 @@ from mixllm.config.schema import (
     EncoderConfig,
     GatewayConfig,
     LearningConfig,
-    ModelEntry,
-    ModelInfo,
-    ModelParams,
     PolicyConfig,
     PrivacyConfig,
     RoutingConfig,

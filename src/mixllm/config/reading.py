@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-from mixllm.config.schema import Config, ModelEntry, Section
-from mixllm.errors import ConfigError, InvalidValueError, MissingExtraError, did_you_mean
+from mixllm.config.pool import ModelEntry
+from mixllm.config.schema import Config
+from mixllm.config.section import Section
+from mixllm.config.yaml_tree import KeyPath, read_yaml
+from mixllm.errors import ConfigError, InvalidValueError, did_you_mean
 from mixllm.types import Secret
 
 __all__ = ["ENV_PREFIX", "decode_model_entry", "load_config", "parse_config"]
@@ -29,25 +32,29 @@ _LITELLM_SECTIONS = frozenset({"litellm_settings", "general_settings", "router_s
 """Sections of a LiteLLM file that concern LiteLLM alone: accepted, so that such a file works, and not used."""
 
 _MAX_BYTES = 4 * 1024 * 1024
-_MAX_DEPTH = 40
 _PATH_IN_MESSAGE = re.compile(r"^(?P<problem>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 
-Path_ = tuple[str | int, ...]
 _SectionT = TypeVar("_SectionT", bound=Section)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What was read, and the line of each key."""
+    """What was read, and the line of each key, or the variable that set it."""
 
     name: str
-    lines: Mapping[Path_, int]
+    lines: Mapping[KeyPath, int]
+    variables: dict[KeyPath, str] = field(default_factory=dict)
 
-    def where(self, path: Path_) -> str:
+    def where(self, path: KeyPath) -> str:
         for end in range(len(path), -1, -1):
+            if path[:end] in self.variables:
+                return f"variable {self.variables[path[:end]]}"
             if path[:end] in self.lines:
                 return f"{self.name}, line {self.lines[path[:end]]}"
         return self.name
+
+    def knows(self, path: KeyPath) -> bool:
+        return path in self.lines or path in self.variables
 
 
 def load_config(path: str | Path, *, environ: Mapping[str, str] | None = None) -> Config:
@@ -61,15 +68,17 @@ def load_config(path: str | Path, *, environ: Mapping[str, str] | None = None) -
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}). Check the path, or make one from the README."
-        ) from error
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no possible path"
+        raise ConfigError(f"{path}: cannot be read ({reason}). Check the path, or make one from the README.") from error
+    if len(data) > _MAX_BYTES:
+        raise _too_large(str(path))
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
     return parse_config(text, name=str(path), environ=environ)
 
 
@@ -85,8 +94,8 @@ def parse_config(text: str, *, name: str = "configuration", environ: Mapping[str
     mixllm.errors.ConfigError: configuration, line 1: unknown key 'lamda' in routing. Did you mean 'lambda'?...
     """
     if len(text) > _MAX_BYTES:
-        raise ConfigError(f"{name}: is larger than {_MAX_BYTES} bytes. This does not look like a configuration.")
-    tree, lines = _read_yaml(text, name)
+        raise _too_large(name)
+    tree, lines = read_yaml(text, name)
     source = _Source(name=name, lines=lines)
     if tree is None:
         tree = {}
@@ -95,16 +104,27 @@ def parse_config(text: str, *, name: str = "configuration", environ: Mapping[str
     for section in sorted(_LITELLM_SECTIONS & set(tree)):
         _LOG.warning("%s: section %r concerns LiteLLM alone and is not used", name, section)
         del tree[section]
-    _set_variables(tree, environ or {})
+    for key in [key for key, value in tree.items() if value is None and key in _fields(Config)]:
+        del tree[key]  # A section whose lines are all commented out.
+    _set_variables(tree, environ or {}, source)
     _refuse_unknown(tree, Config, (), source)
-    return _convert(tree, Config, source)
+    config = _convert(tree, Config, source)
+    for place, entry in enumerate(config.model_list):
+        try:
+            entry.spec()
+        except ConfigError as error:
+            raise ConfigError(f"{source.where(('model_list', place))}: {error}") from error.__cause__
+    return config
 
 
 def decode_model_entry(tree: object) -> ModelEntry:
     """Read one entry of ``model_list`` from decoded JSON; raises `ConfigError`."""
     source = _Source(name="model entry", lines={})
-    _refuse_unknown(tree, ModelEntry, (), source)
-    return _convert(tree, ModelEntry, source)
+    try:
+        _refuse_unknown(tree, ModelEntry, (), source)
+        return _convert(tree, ModelEntry, source)
+    except RecursionError:
+        raise ConfigError("model entry: is nested too deeply. Flatten it.") from None
 
 
 def _convert(tree: object, kind: type[_SectionT], source: _Source) -> _SectionT:
@@ -116,63 +136,23 @@ def _convert(tree: object, kind: type[_SectionT], source: _Source) -> _SectionT:
         path = _parse_path(match["path"] or "")
         key = f"{_dotted(path)}: " if path else ""
         cause = error.__cause__
-        problem = str(cause) if isinstance(cause, InvalidValueError) else match["problem"]
+        problem = match["problem"]
+        if isinstance(cause, InvalidValueError):
+            problem = str(cause)
+            path = (*path, cause.parameter) if source.knows((*path, cause.parameter)) else path
         raise ConfigError(f"{source.where(path)}: {key}{problem}") from error
 
 
 def _decode_secret(kind: type, value: object) -> object:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    raise NotImplementedError
+    if kind is not Secret:
+        raise NotImplementedError(kind)
+    if not isinstance(value, str):
+        # Without the value, of course.
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`. Quote it")
+    return Secret(value)
 
 
-def _read_yaml(text: str, name: str) -> tuple[Any, dict[Path_, int]]:
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("Reading a configuration file", "cli") from error
-    loader = yaml.SafeLoader(text)
-    lines: dict[Path_, int] = {}
-    try:
-        node = loader.get_single_node()
-        tree = None if node is None else _construct(node, loader, (), lines, name)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{name}, line {mark.line + 1}" if mark else name
-        raise ConfigError(f"{where}: is not valid YAML ({error.problem or error.context}).") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{name}: is not valid YAML ({str(error).splitlines()[0]}).") from error
-    finally:
-        loader.dispose()
-    return tree, lines
-
-
-def _construct(node: Any, loader: Any, path: Path_, lines: dict[Path_, int], name: str) -> Any:
-    import yaml
-
-    line = node.start_mark.line + 1
-    lines.setdefault(path, line)
-    if len(path) > _MAX_DEPTH:
-        raise ConfigError(f"{name}, line {line}: is nested more than {_MAX_DEPTH} deep.")
-    if isinstance(node, yaml.SequenceNode):
-        return [_construct(child, loader, (*path, place), lines, name) for place, child in enumerate(node.value)]
-    if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
-    loader.flatten_mapping(node)
-    tree: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
-        line = key_node.start_mark.line + 1
-        if not isinstance(key, str):
-            raise ConfigError(f"{name}, line {line}: keys must be words, not {key!r}. Quote it if it is meant.")
-        if key in tree:
-            raise ConfigError(f"{name}, line {line}: key {key!r} is given twice. Keep one.")
-        lines[(*path, key)] = line
-        tree[key] = _construct(value_node, loader, (*path, key), lines, name)
-    return tree
-
-
-def _set_variables(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+def _set_variables(tree: dict[str, Any], environ: Mapping[str, str], source: _Source) -> None:
     for variable in sorted(environ):
         if not variable.startswith(ENV_PREFIX) or variable in RESERVED_VARIABLES:
             continue
@@ -189,16 +169,19 @@ def _set_variables(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
                 at = at.setdefault(part, {})
                 if not isinstance(at, dict):
                     raise ConfigError(f"Variable {variable}: the file has no section there to set it in.")
-        value, _ = _read_yaml(environ[variable], f"variable {variable}")
+        value, _ = read_yaml(environ[variable], f"variable {variable}")
         at[path[-1]] = value
+        source.variables[tuple(path)] = variable
 
 
-def _refuse_unknown(tree: Any, kind: Any, path: Path_, source: _Source) -> None:
+def _refuse_unknown(tree: Any, kind: Any, path: KeyPath, source: _Source) -> None:
+    if not _is_section(kind):
+        return
     if isinstance(tree, list):
         for place, child in enumerate(tree):
             _refuse_unknown(child, kind, (*path, place), source)
         return
-    if not isinstance(tree, dict) or not _is_section(kind):
+    if not isinstance(tree, dict):
         return
     fields = _fields(kind)
     for key, child in tree.items():
@@ -226,10 +209,14 @@ def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
-def _parse_path(path: str) -> Path_:
+def _parse_path(path: str) -> KeyPath:
     parts = re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", path)
     return tuple(name or int(place) for name, place in parts)
 
 
-def _dotted(path: Path_) -> str:
+def _dotted(path: KeyPath) -> str:
     return ".".join(str(part) for part in path)
+
+
+def _too_large(name: str) -> ConfigError:
+    return ConfigError(f"{name}: is larger than {_MAX_BYTES} bytes. Check the path: this is no configuration.")

@@ -7,9 +7,11 @@ from typing import Literal
 
 import msgspec
 
-from mixllm.errors import ConfigError, InvalidValueError
-from mixllm.types import Capability, LLMSpec, Price, Secret
-from mixllm.units import TOKENS_PER_MILLION, non_negative, positive
+from mixllm.config.pool import ModelEntry
+from mixllm.config.section import Section, check_given
+from mixllm.errors import InvalidValueError
+from mixllm.types import LLMSpec, Secret
+from mixllm.units import fraction, non_negative, positive
 
 __all__ = [
     "Config",
@@ -17,9 +19,6 @@ __all__ = [
     "EncoderConfig",
     "GatewayConfig",
     "LearningConfig",
-    "ModelEntry",
-    "ModelInfo",
-    "ModelParams",
     "PolicyConfig",
     "PrivacyConfig",
     "RoutingConfig",
@@ -27,176 +26,7 @@ __all__ = [
     "TagsConfig",
 ]
 
-_ENV_REFERENCE = "os.environ/"
-
-_PROVIDER_BASES = {
-    "openai": "https://api.openai.com/v1",
-    "groq": "https://api.groq.com/openai/v1",
-    "mistral": "https://api.mistral.ai/v1",
-    "deepseek": "https://api.deepseek.com/v1",
-    "openrouter": "https://openrouter.ai/api/v1",
-    "together_ai": "https://api.together.xyz/v1",
-    "fireworks_ai": "https://api.fireworks.ai/inference/v1",
-    "xai": "https://api.x.ai/v1",
-}
-"""OpenAI-compatible providers that LiteLLM knows by prefix; any other needs an api_base."""
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the sections."""
-
-
-class ModelParams(Section, frozen=True, kw_only=True):
-    """LiteLLM's ``litellm_params``: where and how the LLM is called.
-
-    Parameters
-    ----------
-    model
-        Name at its endpoint, with a provider's prefix (``openai/gpt-4o``) or without.
-    api_base, api_key
-        Endpoint and key; the key literally or as ``os.environ/NAME``.
-    timeout
-        Total time limit of a call in seconds.
-    max_parallel_requests
-        Calls that it serves at the same time.
-    input_cost_per_token, output_cost_per_token
-        Price in USD, where the shipped list does not know it.
-    rpm, tpm
-        Rate limits; kept, not yet used.
-    """
-
-    model: str
-    api_base: str | None = None
-    api_key: Secret | None = None
-    timeout: float = 120.0
-    max_parallel_requests: int | None = None
-    input_cost_per_token: float | None = None
-    output_cost_per_token: float | None = None
-    rpm: int | None = None
-    tpm: int | None = None
-
-
-class ModelInfo(Section, frozen=True, kw_only=True):
-    """LiteLLM's ``model_info``: what the LLM costs and can do.
-
-    Parameters
-    ----------
-    input_cost_per_token, output_cost_per_token, cache_read_input_token_cost, output_cost_per_reasoning_token
-        Prices in USD; they go before those of ``litellm_params``.
-    max_input_tokens
-        Context window.
-    supports_function_calling, supports_response_schema, supports_vision, supports_audio_input
-        Capabilities.
-    stream_usage
-        Whether its endpoint knows ``stream_options.include_usage``.
-    id, mode, base_model, max_tokens, max_output_tokens
-        LiteLLM's own; accepted and not used.
-    """
-
-    input_cost_per_token: float | None = None
-    output_cost_per_token: float | None = None
-    cache_read_input_token_cost: float | None = None
-    output_cost_per_reasoning_token: float | None = None
-    max_input_tokens: int | None = None
-    supports_function_calling: bool = True
-    supports_response_schema: bool = True
-    supports_vision: bool = False
-    supports_audio_input: bool = False
-    stream_usage: bool = True
-    id: str | None = None
-    mode: str | None = None
-    base_model: str | None = None
-    max_tokens: int | None = None
-    max_output_tokens: int | None = None
-
-
-class ModelEntry(Section, frozen=True, kw_only=True):
-    """One entry of ``model_list``.
-
-    Parameters
-    ----------
-    model_name
-        Name in the pool.
-    litellm_params, model_info
-        See `ModelParams` and `ModelInfo`.
-    """
-
-    model_name: str
-    litellm_params: ModelParams
-    model_info: ModelInfo = ModelInfo()
-
-    def spec(self) -> LLMSpec:
-        """Return the entry as an LLM of the pool; raises `ConfigError` where it cannot be one."""
-        params, info = self.litellm_params, self.model_info
-        model, api_base = self._endpoint()
-        key = params.api_key.reveal() if params.api_key is not None else ""
-        try:
-            return LLMSpec(
-                name=self.model_name,
-                model=model,
-                api_base=api_base,
-                api_key_env=key.removeprefix(_ENV_REFERENCE) if key.startswith(_ENV_REFERENCE) else None,
-                price=self._price(),
-                context_window=info.max_input_tokens,
-                capabilities=self._capabilities(),
-                max_in_flight=params.max_parallel_requests,
-                timeout_s=params.timeout,
-                stream_usage=info.stream_usage,
-            )
-        except InvalidValueError as error:
-            raise ConfigError(f"model_list entry {self.model_name!r}: {error}") from error
-
-    def secret(self) -> Secret | None:
-        """Return the key where it is written literally, None where it is in the environment or absent."""
-        key = self.litellm_params.api_key
-        return None if key is None or key.reveal().startswith(_ENV_REFERENCE) else key
-
-    def _endpoint(self) -> tuple[str, str]:
-        params = self.litellm_params
-        provider, slash, bare = params.model.partition("/")
-        known = bool(slash) and provider in _PROVIDER_BASES
-        if params.api_base is not None:
-            return (bare if known else params.model), params.api_base.rstrip("/")
-        if known:
-            return bare, _PROVIDER_BASES[provider]
-        raise ConfigError(
-            f"model_list entry {self.model_name!r}: no api_base is given, and {params.model!r} names no provider with "
-            f"a known OpenAI-compatible endpoint ({', '.join(sorted(_PROVIDER_BASES))}). Give litellm_params.api_base."
-        )
-
-    def _price(self) -> Price | None:
-        params, info = self.litellm_params, self.model_info
-        tokens_in = info.input_cost_per_token if info.input_cost_per_token is not None else params.input_cost_per_token
-        tokens_out = (
-            info.output_cost_per_token if info.output_cost_per_token is not None else params.output_cost_per_token
-        )
-        if tokens_in is None and tokens_out is None:
-            return None
-        if tokens_in is None or tokens_out is None:
-            raise ConfigError(
-                f"model_list entry {self.model_name!r}: input_cost_per_token and output_cost_per_token go together. "
-                "Give both."
-            )
-        return Price(
-            usd_per_million_tokens_in=tokens_in * TOKENS_PER_MILLION,
-            usd_per_million_tokens_out=tokens_out * TOKENS_PER_MILLION,
-            usd_per_million_tokens_cached_in=_per_million(info.cache_read_input_token_cost),
-            usd_per_million_tokens_reasoning=_per_million(info.output_cost_per_reasoning_token),
-        )
-
-    def _capabilities(self) -> frozenset[Capability]:
-        info = self.model_info
-        offered = {
-            Capability.TOOLS: info.supports_function_calling,
-            Capability.JSON: info.supports_response_schema,
-            Capability.VISION: info.supports_vision,
-            Capability.AUDIO: info.supports_audio_input,
-        }
-        return frozenset(capability for capability, yes in offered.items() if yes)
-
-
-def _per_million(usd_per_token: float | None) -> float | None:
-    return None if usd_per_token is None else usd_per_token * TOKENS_PER_MILLION
+_MAX_COMMIT_DELAY_S = 60.0
 
 
 class PolicyConfig(Section, frozen=True, kw_only=True):
@@ -227,6 +57,15 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     warmup_judgements: int = 0
     warmup_share: float = 0.2
 
+    def __post_init__(self) -> None:
+        non_negative("exploration", self.exploration)
+        positive("gap_weight", self.gap_weight)
+        positive("scale", self.scale)
+        check_given(non_negative, self, "max_cost_ratio")
+        check_given(fraction, self, "min_quality")
+        non_negative("warmup_judgements", self.warmup_judgements)
+        fraction("warmup_share", self.warmup_share)
+
 
 class RoutingConfig(Section, frozen=True, kw_only=True):
     """How quality, cost and time are traded.
@@ -253,6 +92,10 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         non_negative("lambda", self.trade_off)
+        non_negative("wait_weight", self.wait_weight)
+        positive("wait_steepness_per_s", self.wait_steepness_per_s)
+        fraction("wait_onset", self.wait_onset)
+        positive("deadline_s", self.deadline_s)
 
 
 class EncoderConfig(Section, frozen=True, kw_only=True):
@@ -272,12 +115,22 @@ class EncoderConfig(Section, frozen=True, kw_only=True):
     path: str | None = None
     max_chars: int = 8000
 
+    def __post_init__(self) -> None:
+        if self.kind == "folder" and not self.path:
+            raise InvalidValueError("path", self.path, "given where the kind is 'folder'")
+        positive("max_chars", self.max_chars)
+
 
 class DomainConfig(Section, frozen=True, kw_only=True):
     """A domain of queries: its name, and words that its queries use."""
 
     name: str
     description: str
+
+    def __post_init__(self) -> None:
+        for key in ("name", "description"):
+            if not getattr(self, key).strip():
+                raise InvalidValueError(key, getattr(self, key), "more than blanks")
 
 
 class TagsConfig(Section, frozen=True, kw_only=True):
@@ -296,6 +149,14 @@ class TagsConfig(Section, frozen=True, kw_only=True):
     domains: tuple[DomainConfig, ...] = ()
     temperature: float = 0.05
     projection_dimension: int = 64
+
+    def __post_init__(self) -> None:
+        names = [domain.name for domain in self.domains]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InvalidValueError("domains", twice, "without two domains of the same name")
+        positive("temperature", self.temperature)
+        positive("projection_dimension", self.projection_dimension)
 
 
 class LearningConfig(Section, frozen=True, kw_only=True):
@@ -333,6 +194,12 @@ class StoreConfig(Section, frozen=True, kw_only=True):
     path: str = "mixllm.db"
     max_commit_delay_s: float = 0.02
 
+    def __post_init__(self) -> None:
+        if not self.path or "\0" in self.path:
+            raise InvalidValueError("path", self.path, "the path of a file")
+        if not 0 <= self.max_commit_delay_s <= _MAX_COMMIT_DELAY_S:
+            raise InvalidValueError("max_commit_delay_s", self.max_commit_delay_s, f"0 to {_MAX_COMMIT_DELAY_S:g}")
+
 
 class GatewayConfig(Section, frozen=True, kw_only=True):
     """The HTTP server.
@@ -361,6 +228,10 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
         if self.max_body_bytes < 1024:
             raise InvalidValueError("max_body_bytes", self.max_body_bytes, ">= 1024")
         positive("connect_timeout_s", self.connect_timeout_s)
+        if not self.host.strip():
+            raise InvalidValueError("host", self.host, "an address or a host name")
+        if not all(key.reveal().strip() for key in self.api_keys):
+            raise InvalidValueError("api_keys", self.api_keys, "without blank keys")
 
 
 class PrivacyConfig(Section, frozen=True, kw_only=True):

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixllm.errors import InvalidValueError
 from mixllm.types import Forecast
-from mixllm.units import finite, fraction, non_negative, positive
+from mixllm.units import fraction, non_negative, positive
 
 __all__ = ["ScoreWeights", "score"]
 
 _MAX_EXPONENT = 50.0
-"""Beyond it the waiting penalty is prohibitive anyway; the bound keeps the score finite."""
+"""Beyond it the waiting penalty is prohibitive anyway, and grows in a straight line: the score stays finite, and of
+LLMs that are all far too late the less late one is still the better."""
+
+_MAX_EXCESS = 1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +74,8 @@ def score(
 
     Notes
     -----
-    s = λ/(1+λ) · p̂ − 1/(1+λ) · ĉ/c_ref − β · exp(γ (w − ξτ)), with w the expected time to the last token. The bonus
-    for uncertainty is the policy's. The standard deviation counts the uncertainty of quality alone: that of cost comes
+    s = λ/(1+λ) · p̂ − 1/(1+λ) · ĉ/c_ref − β · exp(γ (w − ξτ)), with w the expected time to the last token; where the
+    exponent e is above 50, exp(50) · (e − 49) takes the place of exp(e). The bonus for uncertainty is the policy's. The standard deviation counts the uncertainty of quality alone: that of cost comes
     from the scatter of single answers, which exploring does not reduce.
     """
     positive("cost_scale_usd", cost_scale_usd)
@@ -79,8 +83,10 @@ def score(
     quality_std = np.array([forecast.quality.std for forecast in forecasts])
     cost = np.array([forecast.cost_usd.mean for forecast in forecasts]) / cost_scale_usd
     late_s = np.array([forecast.latency_s.mean for forecast in forecasts]) - weights.wait_onset * weights.deadline_s
-    penalty = weights.wait_weight * np.exp(np.minimum(weights.wait_steepness_per_s * late_s, _MAX_EXPONENT))
+    exponent = weights.wait_steepness_per_s * late_s
+    excess = np.clip(exponent - _MAX_EXPONENT, 0.0, _MAX_EXCESS)
+    penalty = weights.wait_weight * np.exp(np.minimum(exponent, _MAX_EXPONENT)) * (1.0 + excess)
     scores = weights.quality_weight * quality - (1.0 - weights.quality_weight) * cost - penalty
-    for value in scores:
-        finite("score", float(value))
+    if not np.isfinite(scores).all():
+        raise InvalidValueError("score", scores.tolist(), "finite for every candidate; a forecast is not")
     return scores, weights.quality_weight * quality_std

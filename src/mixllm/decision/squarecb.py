@@ -47,7 +47,8 @@ class SquareCBPolicy:
         del stds
         allowed = self.bounds.allowed(scores=scores, forecasts=forecasts)
         best = int(np.argmax(scores))
-        propensities = np.where(allowed, 1.0 / (allowed.sum() + self.gap_weight * (scores[best] - scores)), 0.0)
+        with np.errstate(over="ignore"):  # An infinite gap means probability 0.
+            propensities = np.where(allowed, 1.0 / (allowed.sum() + self.gap_weight * (scores[best] - scores)), 0.0)
         propensities[best] = 0.0
         propensities[best] = 1.0 - propensities.sum()
         return propensities

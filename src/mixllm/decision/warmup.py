@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mixllm.decision.bounds import ExplorationBounds
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import Policy
 from mixllm.types import Forecast
@@ -26,6 +27,8 @@ class WarmUpPolicy:
         A candidate is cold until it has been judged this often, >= 0; 0 switches the warm-up off.
     share
         Share of the traffic that cold candidates get between them, in [0, 1].
+    bounds
+        Which candidates may be explored; a cold one that may not gets no share.
 
     Notes
     -----
@@ -33,12 +36,15 @@ class WarmUpPolicy:
     about `judgements` queries of its own, never more than `share` of the traffic.
     """
 
-    def __init__(self, *, policy: Policy, judgements: int = 0, share: float = 0.2) -> None:
+    def __init__(
+        self, *, policy: Policy, judgements: int = 0, share: float = 0.2, bounds: ExplorationBounds | None = None
+    ) -> None:
         if judgements < 0:
             raise InvalidValueError("judgements", judgements, ">= 0")
         self.policy = policy
         self.judgements = judgements
         self.share = fraction("share", share)
+        self.bounds = bounds or ExplorationBounds()
 
     @property
     def name(self) -> str:
@@ -51,6 +57,7 @@ class WarmUpPolicy:
         """Return the probability of each candidate, shape (K,)."""
         propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=forecasts)
         cold = np.array([forecast.judgements < self.judgements for forecast in forecasts])
+        cold &= self.bounds.allowed(scores=scores, forecasts=forecasts)
         if not cold.any():
             return propensities
         mixed: NDArray[np.float64] = (1.0 - self.share) * propensities + self.share * cold / cold.sum()

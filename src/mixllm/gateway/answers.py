@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -91,8 +92,7 @@ def error_response(error: Exception, *, headers: Mapping[str, str] | None = None
     if isinstance(error, UpstreamStatusError):
         return _upstream_status(error, dict(headers or {}))
     status, code = _status_of(error)
-    param = error.param if isinstance(error, InvalidBodyError) else None
-    return problem(status, str(error), code=code, param=param, headers=headers)
+    return problem(status, str(error), code=code, param=_param_of(error), headers=headers)
 
 
 def error_event(error: Exception) -> bytes:
@@ -103,7 +103,7 @@ def error_event(error: Exception) -> bytes:
 
 def _upstream_status(error: UpstreamStatusError, headers: dict[str, str]) -> Response:
     if error.retry_after_s is not None:
-        headers["retry-after"] = str(max(0, round(error.retry_after_s)))
+        headers["retry-after"] = str(math.ceil(error.retry_after_s))
     if error.status not in _UPSTREAM_STATUSES_PASSED_ON:
         hint = " Check its api_key." if error.status in {401, 403} else ""
         return problem(502, f"{error}{hint}", code="upstream_error", headers=headers)
@@ -120,10 +120,20 @@ def _is_error_body(body: bytes) -> bool:
 
 
 def _status_of(error: Exception) -> tuple[int, str]:
+    if isinstance(error, NoEligibleLLMError) and not error.reasons:
+        return HTTPStatus.SERVICE_UNAVAILABLE, "empty_pool"  # nothing that the request could do better
     for kind, status, code in _STATUSES:
         if isinstance(error, kind):
             return status, code
     return HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error"
+
+
+def _param_of(error: Exception) -> str | None:
+    if isinstance(error, InvalidBodyError):
+        return error.param
+    if isinstance(error, InvalidValueError):
+        return error.parameter
+    return "model" if isinstance(error, UnknownLLMError) else None
 
 
 def _error(status: int, message: str, code: str | None, param: str | None) -> _Error:

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from mixllm.gateway.state import state_of
 
-__all__ = ["BodyTooLargeError", "InvalidBodyError", "UnsupportedMediaError", "read_fields", "read_object"]
+__all__ = ["BodyTooLargeError", "InvalidBodyError", "UnsupportedMediaError", "decode", "read_fields", "read_object"]
 
 _T = TypeVar("_T")
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -67,10 +67,10 @@ async def read_object(request: Request, kind: type[_T]) -> _T:
         raise InvalidBodyError(_problem(error)) from error
 
 
-def decode(raw: msgspec.Raw, kind: type[_T], *, field: str) -> _T:
+def decode(raw: msgspec.Raw, kind: type[_T] | msgspec.json.Decoder[_T], *, field: str) -> _T:
     """Return one field as a `kind`; raises `InvalidBodyError` naming the field."""
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return kind.decode(raw) if isinstance(kind, msgspec.json.Decoder) else msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBodyError(f"{field}: {_problem(error)}", param=field) from error
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mixllm.config import decode_model_entry
-from mixllm.errors import ConfigError
+from mixllm.errors import ConfigError, UnknownLLMError
 from mixllm.gateway.answers import json_response, problem
 from mixllm.gateway.bodies import InvalidBodyError, read_object
 from mixllm.gateway.profiles import AUTO_MODELS
@@ -41,8 +41,12 @@ async def list_llms(request: Request) -> Response:
 async def get_llm(request: Request) -> Response:
     """Return one LLM of the pool."""
     router = state_of(request).router
-    name = router.llm(request.path_params["name"]).name
-    return json_response(next(status for status in _statuses(router) if status.spec.name == name))
+    name = request.path_params["name"]
+    statuses = _statuses(router)
+    for status in statuses:
+        if status.spec.name == name:
+            return json_response(status)
+    raise UnknownLLMError(name, [status.spec.name for status in statuses])
 
 
 async def add_llm(request: Request) -> Response:

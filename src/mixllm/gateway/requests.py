@@ -28,6 +28,14 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_latency_s: float | None = None
 
 
+class _AnswerFormat(msgspec.Struct, frozen=True):
+    type: str | None = None
+
+
+# Numbers beyond every float are valid JSON, and none of the gateway's business.
+_MESSAGES = msgspec.json.Decoder(list[dict[str, Any]], float_hook=float)
+
+
 class _StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = False
 
@@ -112,25 +120,26 @@ def read_chat_request(fields: dict[str, msgspec.Raw], *, trade_off: float, routi
 
 
 def _model(fields: Mapping[str, msgspec.Raw], *, default: str | None) -> str:
-    if "model" in fields:
-        return decode(fields["model"], str, field="model")
-    if default is not None:
-        return default
-    raise InvalidBodyError(f"model is missing. Use {AUTO!r} to have it chosen, or the name of an LLM.", param="model")
+    model = decode(fields["model"], str, field="model") if "model" in fields else default
+    if model:
+        return model
+    raise InvalidBodyError(
+        f"model is missing or empty. Use {AUTO!r} to have it chosen, or the name of an LLM.", param="model"
+    )
 
 
 def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, Any]]:
     if "messages" not in fields:
         raise InvalidBodyError("messages is missing. Send the conversation as a list of messages.", param="messages")
-    return decode(fields["messages"], list[dict[str, Any]], field="messages")
+    return decode(fields["messages"], _MESSAGES, field="messages")
 
 
 def _needs(fields: Mapping[str, msgspec.Raw]) -> frozenset[Capability]:
     needs = set()
     if _optional(fields, "tools", list[msgspec.Raw]) or _optional(fields, "functions", list[msgspec.Raw]):
         needs.add(Capability.TOOLS)
-    answer_format = _optional(fields, "response_format", dict[str, Any])
-    if answer_format and answer_format.get("type") in {"json_object", "json_schema"}:
+    answer_format = _optional(fields, "response_format", _AnswerFormat)
+    if answer_format and answer_format.type in {"json_object", "json_schema"}:
         needs.add(Capability.JSON)
     if "audio" in (_optional(fields, "modalities", list[str]) or []):
         needs.add(Capability.AUDIO)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import uvicorn
 
@@ -40,7 +41,7 @@ def serve(
     environ
         Where keys given as ``os.environ/NAME`` are looked up; None takes the process's environment.
     on_ready
-        Called with the base URL when the server listens.
+        Called with the base URL when requests are accepted.
 
     Raises
     ------
@@ -50,11 +51,25 @@ def serve(
     environ = os.environ if environ is None else environ
     keys = resolve_keys(config.gateway.api_keys, environ)
     check_exposure(config.gateway.host, keys)
-    listener = _listen(config.gateway.host, config.gateway.port)
-    try:
-        asyncio.run(_serve(config, keys, environ, listener, on_ready))
-    finally:
-        listener.close()
+    with _listen(config.gateway.host, config.gateway.port) as listener, Router.from_config(config) as router:
+        client = OpenAIClient(
+            environ=environ, secrets=config.secrets(), connect_timeout_s=config.gateway.connect_timeout_s
+        )
+        app = create_app(router=router, client=client, config=config.gateway, keys=keys)
+        server = _Server(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=_GRACE_S,
+            ),
+            on_ready=None if on_ready is None else lambda: on_ready(_url(listener)),
+        )
+        _calm_garbage_collector()
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(_run(server, client, listener))
 
 
 def resolve_keys(keys: tuple[Secret, ...], environ: Mapping[str, str]) -> list[Secret]:
@@ -63,7 +78,7 @@ def resolve_keys(keys: tuple[Secret, ...], environ: Mapping[str, str]) -> list[S
     Raises
     ------
     ConfigError
-        Where a variable is not set, or a key is empty.
+        Where a variable is not set, or a key is empty or cannot be sent in a header.
     """
     resolved = []
     for key in keys:
@@ -75,6 +90,8 @@ def resolve_keys(keys: tuple[Secret, ...], environ: Mapping[str, str]) -> list[S
             text = environ[name]
         if not text:
             raise ConfigError("gateway.api_keys: a key is empty. Remove the entry, or give it a value.")
+        if not (text.isascii() and text.isprintable()) or text.strip() != text:
+            raise ConfigError("gateway.api_keys: a key holds characters that no header can carry. Correct it.")
         resolved.append(Secret(text))
     return resolved
 
@@ -105,34 +122,36 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-async def _serve(
-    config: Config,
-    keys: list[Secret],
-    environ: Mapping[str, str],
-    listener: socket.socket,
-    on_ready: Callable[[str], None] | None,
-) -> None:
-    router = Router.from_config(config)
-    client = OpenAIClient(environ=environ, secrets=config.secrets(), connect_timeout_s=config.gateway.connect_timeout_s)
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def _run(server: uvicorn.Server, client: OpenAIClient, listener: socket.socket) -> None:
     try:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(router=router, client=client, config=config.gateway, keys=keys),
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                timeout_graceful_shutdown=_GRACE_S,
-            )
-        )
-        _calm_garbage_collector()
-        if on_ready is not None:
-            host, port = listener.getsockname()[:2]
-            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         await server.serve(sockets=[listener])
     finally:
         await client.close()
-        router.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, that says when it is ready and returns when it was told to stop."""
+
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_ready is not None:
+            self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            # uvicorn would raise the signal once more, which ends the process before what was learned is kept.
+            self._captured_signals.clear()
 
 
 def _calm_garbage_collector() -> None:

@@ -1,25 +1,32 @@
-"""What an answer says of its own length, cost and model."""
+"""What an answer says of its own length and model."""
 
 from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
 __all__ = ["Answer", "Chunk", "Usage", "read_answer", "read_chunk", "with_model"]
 
+_MAX_TOKENS = 100_000_000
+"""No call has more; a larger count is the endpoint's mistake, and would spoil what is learned of costs."""
+
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_MAX_TOKENS)]
+
 
 class _InDetails(msgspec.Struct, frozen=True):
-    cached_tokens: int | None = 0
+    cached_tokens: _Count | None = 0
 
 
 class _OutDetails(msgspec.Struct, frozen=True):
-    reasoning_tokens: int | None = 0
+    reasoning_tokens: _Count | None = 0
 
 
 class Usage(msgspec.Struct, frozen=True):
     """OpenAI's ``usage``."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
     prompt_tokens_details: _InDetails | None = None
     completion_tokens_details: _OutDetails | None = None
 
@@ -49,25 +56,33 @@ class Chunk(msgspec.Struct, frozen=True):
     choices: list[msgspec.Raw] | None = None
 
 
+_PartsT = TypeVar("_PartsT", Answer, Chunk)
 _ANSWER = msgspec.json.Decoder(Answer)
 _CHUNK = msgspec.json.Decoder(Chunk)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_answer(body: bytes) -> Answer:
-    """Return what `body` says of itself; nothing where its fields are of another kind."""
+    """Return what `body` says of itself; None for what is of another kind.
+
+    Examples
+    --------
+    >>> read_answer(b'{"model":"a","usage":{"prompt_tokens":3,"completion_tokens":-1}}')
+    Answer(model='a', usage=None)
+    """
     try:
         return _ANSWER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Answer()
+    except _UNREADABLE:
+        return _readable_parts(body, Answer)
 
 
 def read_chunk(data: bytes) -> Chunk:
-    """Return what a chunk says of itself; nothing where its fields are of another kind."""
+    """Return what a chunk says of itself; None for what is of another kind."""
     try:
         return _CHUNK.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Chunk()
+    except _UNREADABLE:
+        return _readable_parts(data, Chunk)
 
 
 def with_model(body: bytes, model: str) -> bytes:
@@ -81,3 +96,18 @@ def with_model(body: bytes, model: str) -> bytes:
     fields = _FIELDS.decode(body)
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
     return msgspec.json.encode(fields)
+
+
+def _readable_parts(body: bytes, kind: type[_PartsT]) -> _PartsT:
+    """Decode each part on its own, so that one of another kind does not hide the others."""
+    try:
+        fields = _FIELDS.decode(body)
+    except _UNREADABLE:
+        return kind()
+    parts: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        try:
+            parts[field.name] = msgspec.json.decode(fields[field.name], type=field.type)
+        except (KeyError, *_UNREADABLE):
+            continue
+    return kind(**parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixllm.interfaces import FloatArray
 from mixllm.predictors import LatencyForecast, LinearBank, expected_wait_s, length_features, tokens_from_log
 from mixllm.types import Estimate, Forecast, LLMSpec, Price
+from mixllm.units import TOKENS_PER_MILLION
 
 __all__ = ["Snapshot"]
 
@@ -45,6 +46,23 @@ class Snapshot:
     latency: tuple[LatencyForecast, ...]
     judgements: tuple[float, ...]
     cost_scale_usd: float
+    _rates: NDArray[np.float64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Every LLM's rates as columns: USD per token in and out, TTFT, TPOT, relative std.
+        rates = np.array(
+            [
+                (
+                    _price(spec).usd_per_million_tokens_in / TOKENS_PER_MILLION,
+                    _price(spec).usd_per_million_tokens_out / TOKENS_PER_MILLION,
+                    latency.ttft_s,
+                    latency.tpot_s,
+                    latency.relative_std,
+                )
+                for spec, latency in zip(self.specs, self.latency, strict=True)
+            ]
+        ).reshape(len(self.specs), 5)
+        object.__setattr__(self, "_rates", np.ascontiguousarray(rates.T))
 
     def forecasts(
         self,
@@ -69,11 +87,46 @@ class Snapshot:
         """
         quality, quality_std = self.quality.predict(features)
         tokens, tokens_std = self._lengths(features, tokens_in, max_tokens_out)
-        waiting = in_flight or [0] * len(self.specs)
+        usd_in, usd_out, ttft_s, tpot_s, relative_std = self._rates
+        service_s = ttft_s + tpot_s * tokens
+        wait_s = self._waits_s(service_s, in_flight)
         return [
-            self._forecast(row, quality=row_quality, tokens=row_tokens, tokens_in=tokens_in, in_flight=waiting[row])
-            for row, (row_quality, row_tokens) in enumerate(
-                zip(_estimates(np.clip(quality, 0.0, 1.0), quality_std), _estimates(tokens, tokens_std), strict=True)
+            Forecast(
+                quality=Estimate(mean=quality_mean, std=quality_spread),
+                tokens_out=Estimate(mean=tokens_mean, std=tokens_spread),
+                cost_usd=Estimate(mean=cost_mean, std=cost_spread),
+                ttft_s=Estimate(mean=ttft_mean, std=ttft_spread),
+                wait_s=wait,
+                latency_s=Estimate(mean=latency_mean, std=latency_spread),
+                judgements=judgements,
+            )
+            for (
+                quality_mean,
+                quality_spread,
+                tokens_mean,
+                tokens_spread,
+                cost_mean,
+                cost_spread,
+                ttft_mean,
+                ttft_spread,
+                wait,
+                latency_mean,
+                latency_spread,
+                judgements,
+            ) in zip(
+                np.clip(quality, 0.0, 1.0).tolist(),
+                quality_std.tolist(),
+                tokens.tolist(),
+                tokens_std.tolist(),
+                (tokens_in * usd_in + tokens * usd_out).tolist(),
+                (tokens_std * usd_out).tolist(),
+                (wait_s + ttft_s).tolist(),
+                (ttft_s * relative_std).tolist(),
+                wait_s.tolist(),
+                (wait_s + service_s).tolist(),
+                (service_s * relative_std).tolist(),
+                self.judgements,
+                strict=True,
             )
         ]
 
@@ -85,27 +138,14 @@ class Snapshot:
         limit = np.inf if max_tokens_out is None else float(max_tokens_out)
         return np.minimum(tokens, limit).astype(np.float64), np.minimum(std, limit).astype(np.float64)
 
-    def _forecast(self, row: int, *, quality: Estimate, tokens: Estimate, tokens_in: int, in_flight: int) -> Forecast:
-        spec, latency = self.specs[row], self.latency[row]
-        service = latency.latency_s(tokens.mean)
-        wait_s = expected_wait_s(in_flight=in_flight, max_in_flight=spec.max_in_flight, service_s=service.mean)
-        price = _price(spec)
-        return Forecast(
-            quality=quality,
-            tokens_out=tokens,
-            cost_usd=Estimate(
-                mean=price.cost_usd(tokens_in=tokens_in, tokens_out=tokens.mean),
-                std=price.cost_usd(tokens_in=0, tokens_out=tokens.std),
-            ),
-            ttft_s=Estimate(mean=wait_s + latency.ttft_s, std=latency.ttft_s * latency.relative_std),
-            wait_s=wait_s,
-            latency_s=Estimate(mean=wait_s + service.mean, std=service.std),
-            judgements=self.judgements[row],
-        )
-
-
-def _estimates(means: NDArray[np.float64], stds: NDArray[np.float64]) -> list[Estimate]:
-    return [Estimate(mean=mean, std=std) for mean, std in zip(means.tolist(), stds.tolist(), strict=True)]
+    def _waits_s(self, service_s: NDArray[np.float64], in_flight: Sequence[int] | None) -> NDArray[np.float64]:
+        waits_s = np.zeros(len(self.specs))
+        for row, calls in enumerate(in_flight or ()):
+            if calls:
+                waits_s[row] = expected_wait_s(
+                    in_flight=calls, max_in_flight=self.specs[row].max_in_flight, service_s=float(service_s[row])
+                )
+        return waits_s
 
 
 def _price(spec: LLMSpec) -> Price:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections import Counter
 
 import msgspec
 
+from mixllm.clock import SystemClock
 from mixllm.errors import UnknownLLMError
 from mixllm.interfaces import Clock
 from mixllm.playback.answers import AnswerBook
@@ -68,7 +68,7 @@ class ChatEndpoint:
         self.ring = ring
         self.time_scale = time_scale
         self.chunk_tokens = chunk_tokens
-        self.clock = clock
+        self.clock: Clock = SystemClock() if clock is None else clock
         self.counts: Counter[str] = Counter(requests=0, streams=0, refused=0, faults=0, left=0)
         """How many requests came, were streamed, were malformed or for no LLM, met a fault, and left early."""
         self.by_llm: Counter[str] = Counter(dict.fromkeys(book.llms, 0))
@@ -158,7 +158,7 @@ class ChatEndpoint:
         """Send the reply at its recorded pace; return True where the client left before the end."""
         scale = self.time_scale * slow
         reply_id = f"chatcmpl-{next(self._ids):08x}"
-        created_s = int(time.time() if self.clock is None else self.clock.time_s())
+        created_s = int(self.clock.time_s())
         if request.stream:
             self.counts["streams"] += 1
             events = reply.chunks(reply_id, created_s, chunk_tokens=self.chunk_tokens)

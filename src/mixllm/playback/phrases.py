@@ -129,16 +129,8 @@ _MEDICINE = DomainPhrases(
     ),
     slots={
         "symptom": (
-            "chest pain",
-            "shortness of breath",
-            "a high fever",
-            "joint swelling",
-            "a persistent cough",
-            "abdominal pain",
-            "blurred vision",
-            "a skin rash",
-            "night sweats",
-            "muscle weakness",
+            *("chest pain", "shortness of breath", "a high fever", "joint swelling", "a persistent cough"),
+            *("abdominal pain", "blurred vision", "a skin rash", "night sweats", "muscle weakness"),
         ),
         "disease": (
             "type 2 diabetes",
@@ -382,14 +374,8 @@ _WRITING = DomainPhrases(
             "slow mornings",
         ),
         "product": (
-            "a bamboo bicycle",
-            "a scented candle",
-            "a travel backpack",
-            "an herbal tea",
-            "a desk lamp",
-            "a board game",
-            "wool socks",
-            "a smart kettle",
+            *("a bamboo bicycle", "a scented candle", "a travel backpack", "an herbal tea"),
+            *("a desk lamp", "a board game", "wool socks", "a smart kettle"),
         ),
     },
 )

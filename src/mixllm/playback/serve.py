@@ -31,6 +31,7 @@ __all__ = ["PlaybackServer", "serve"]
 
 _CONTEXT_WINDOW_TOKENS = 128_000
 _BACKLOG = 2048
+_TICK_S = 0.02
 
 
 class PlaybackServer:
@@ -228,7 +229,18 @@ class _Server(uvicorn.Server):
         if self._on_ready is not None:
             self._on_ready()
 
+    async def main_loop(self) -> None:
+        # As uvicorn's, which looks five times less often whether it is over: tests start and stop many servers.
+        tick = 0
+        while not await self.on_tick(tick):
+            tick += 1
+            await asyncio.sleep(_TICK_S)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         # The lost connections have to be noticed first: uvicorn logs an error for an answer that ends without one.
@@ -238,7 +250,6 @@ class _Server(uvicorn.Server):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await super().shutdown(sockets)
 
 
 def _config(app: object) -> uvicorn.Config:
@@ -264,10 +275,10 @@ def _run(server: _Server, listener: socket.socket) -> None:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
+    try:
+        import uvloop
+    except ImportError:  # it does not exist for Windows
         return None
-    import uvloop
-
     return uvloop.new_event_loop
 
 

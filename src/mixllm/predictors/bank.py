@@ -57,6 +57,8 @@ class LinearBank:
         means = np.empty((count, dimension), np.float32)
         covariances = np.empty((count, dimension, dimension), np.float32)
         residual_variances = np.empty(count, np.float32)
+        if len(models) != count:
+            raise InvalidValueError("models", len(models), f"{count}, one for each row of prior_means")
         for row, model in enumerate(models):
             means[row] = model.mean_from(prior_means[row])
             covariances[row] = model.covariance

@@ -20,6 +20,13 @@ __all__ = ["BayesianLinear"]
 _REFACTOR_EVERY = 2_000
 """Rank-one updates after which the covariance is computed afresh, so that rounding never adds up."""
 
+_MAX_FEATURE = 1e3
+_MAX_TARGET = 1e9
+_MAX_WEIGHT = 1e6
+"""Bounds on one observation: beyond them it would drown all others for ever, and the sums would lose the prior."""
+
+_MAX_SUM = 1e40
+"""No sum over observations within the bounds is larger."""
 
 _PSEUDO_TARGETS = 10.0
 """Weight of the assumed noise beside the residuals that were seen."""
@@ -108,12 +115,14 @@ class BayesianLinear:
         Raises
         ------
         InvalidValueError
-            Where the features have another shape or are not finite, the target is not finite or the weight is not
-            above 0; the state stays as it was.
+            Where the features have another shape or one is not within ±1,000, the target is not within ±1e9, or the
+            weight is not above 0 or above 1e6; the state stays as it was.
         """
         z = self._checked(features)
-        finite("target", target)
-        positive("weight", weight)
+        if abs(finite("target", target)) > _MAX_TARGET:
+            raise InvalidValueError("target", target, f"between -{_MAX_TARGET:g} and {_MAX_TARGET:g}")
+        if positive("weight", weight) > _MAX_WEIGHT:
+            raise InvalidValueError("weight", weight, f"at most {_MAX_WEIGHT:g}")
         spread = self._covariance @ z
         scale = self.noise_variance / weight + float(z @ spread)
         self._covariance -= np.outer(spread, spread / scale)
@@ -164,20 +173,20 @@ class BayesianLinear:
         if set(state) != set(shapes):
             raise StateError(f"State has arrays {sorted(state)}, expected {sorted(shapes)}. Load another checkpoint.")
         for name, shape in shapes.items():
-            if state[name].shape != shape or not np.all(np.isfinite(state[name])):
+            array = state[name]
+            if array.shape != shape or array.dtype.kind not in "fiu" or not (np.abs(array) <= _MAX_SUM).all():
                 raise StateError(
-                    f"State array {name!r} must be finite with shape {shape}; it has shape {state[name].shape}. "
+                    f"State array {name!r} must hold finite numbers with shape {shape}; it has shape {array.shape}. "
                     "It was learned with other features, or is damaged: load another checkpoint."
                 )
         gram = state["gram"].astype(np.float64)
-        slack = 1e-8 * (1.0 + float(np.abs(gram).max(initial=0.0)))
-        if np.abs(gram - gram.T).max(initial=0.0) > slack or np.linalg.eigvalsh(gram).min(initial=0.0) < -slack * size:
+        if state["sums"].min() < 0:
+            raise StateError("State array 'sums' has a negative sum; it is damaged: load another checkpoint.")
+        if not self._is_gram(gram):
             raise StateError(
                 "State array 'gram' is not a sum of outer products; it is damaged: load another checkpoint."
             )
-        if state["sums"].min() < 0:
-            raise StateError("State array 'sums' has a negative sum; it is damaged: load another checkpoint.")
-        self._gram = gram.copy()
+        self._gram = gram
         self._moment = state["moment"].astype(np.float64)
         self._square, self._weight = (float(total) for total in state["sums"])
         self._refactor()
@@ -186,10 +195,19 @@ class BayesianLinear:
         """Return an untrained copy with the same parameters."""
         return type(self)(prior=self.prior, noise_variance=self.noise_variance)
 
-    def _refactor(self) -> None:
-        precision = self._gram / self.noise_variance
+    def _is_gram(self, gram: NDArray[np.float64]) -> bool:
+        slack = 1e-8 * (1.0 + float(np.abs(gram).max()))
+        if np.abs(gram - gram.T).max() > slack or np.linalg.eigvalsh(gram).min() < -slack * self.dimension:
+            return False
+        return bool(np.linalg.eigvalsh(self._precision_with(gram)).min() > 0)
+
+    def _precision_with(self, gram: NDArray[np.float64]) -> NDArray[np.float64]:
+        precision: NDArray[np.float64] = gram / self.noise_variance
         precision[np.diag_indices_from(precision)] += self.prior.precision()
-        inverse = np.linalg.inv(precision)
+        return precision
+
+    def _refactor(self) -> None:
+        inverse = np.linalg.inv(self._precision_with(self._gram))
         self._covariance = (inverse + inverse.T) / 2
         self._information = self.prior.precision() * self.prior.mean() + self._moment / self.noise_variance
         self._updates_since_refactor = 0
@@ -198,6 +216,6 @@ class BayesianLinear:
         z = np.asarray(features, dtype=np.float64)
         if z.shape != (self.dimension,):
             raise InvalidValueError("features", z.shape, f"an array of shape ({self.dimension},)")
-        if not np.isfinite(z).all():
-            raise InvalidValueError("features", "NaN or infinity", "finite")
+        if not np.abs(z).max() <= _MAX_FEATURE:
+            raise InvalidValueError("features", float(np.abs(z).max()), f"finite and within ±{_MAX_FEATURE:g}")
         return z

@@ -22,6 +22,15 @@ _PRIOR_RELATIVE_STD = 0.5
 _MIN_FACTOR = 1e-3
 """A TTFT or TPOT below this share of its prior is rounding, not speed."""
 
+_MAX_SURPRISE = 10.0
+"""A time counts as at most this many times the expected one: a single hang must not stand for the next hundred calls.
+A real slow-down beyond it is followed in steps, since the expected time grows with every call."""
+
+_SURPRISE_WEIGHT = 2.0
+_MAX_FORGETTING = 0.5
+_MAX_SQUARED_RESIDUAL = 4.0
+_MAX_STATE_SUM = 1e40
+
 
 class LatencyForecast(Value, frozen=True, kw_only=True):
     """TTFT, TPOT and the relative standard deviation of a whole call's time, without any waiting."""
@@ -47,19 +56,21 @@ class LatencyPredictor:
 
     A streamed call tells both its TTFT and its latency, a plain call only the latency: the first is one observation
     of [1, 0] and one of [1, tokens], the second one of [1, tokens]. All sums decay with every call, so that the newest
-    calls count most and nothing is ever "full".
+    calls count most and nothing is ever "full"; they decay faster while calls surprise.
 
     Parameters
     ----------
     window_calls
-        Calls after which an old one counts 1/e, >= 1.
+        Calls after which an old one counts 1/e where nothing changes, >= 1.
     prior_ttft_s, prior_tpot_s
         What is assumed before any call, worth two calls.
 
     Notes
     -----
-    Each observation is weighted by 1/ŷ, for the scatter of latencies grows with their mean. The state, sums of
-    w·xxᵀ, w·xy and of squared relative residuals, is additive.
+    Each observation is weighted by the inverse of its time under the prior, for the scatter of latencies grows with
+    their mean; not by that of the forecast, which would let calls from fast times outweigh the slow ones that follow.
+    With r = log(time/expected time), bounded to ±log 10, a call makes the others count 1 − (1 + 2r²)/window less.
+    The state, sums of w·xxᵀ, w·xy and of squared relative residuals, is additive.
 
     Examples
     --------
@@ -68,7 +79,7 @@ class LatencyPredictor:
     ...     model.observe(latency_s=2.2, tokens_out=100, ttft_s=0.2)
     >>> forecast = model.forecast()
     >>> round(forecast.ttft_s, 2), round(forecast.tpot_s, 3)
-    (0.23, 0.02)
+    (0.22, 0.02)
     """
 
     def __init__(self, *, window_calls: float = 100.0, prior_ttft_s: float = 1.0, prior_tpot_s: float = 0.02) -> None:
@@ -113,13 +124,13 @@ class LatencyPredictor:
         non_negative("tokens_out", tokens_out)
         if ttft_s is not None:
             non_negative("ttft_s", ttft_s)
-        expected = self._current.latency_s(tokens_out).mean
-        self._decay()
-        self._learn(float(tokens_out), latency_s, weight=1.0 / expected)
+        expected_s = self._current.latency_s(tokens_out).mean
+        bounded_s = min(latency_s, _MAX_SURPRISE * expected_s)
+        self._decay(surprise=math.log(max(bounded_s / expected_s, 1.0 / _MAX_SURPRISE)))
+        self._learn(float(tokens_out), bounded_s)
         if ttft_s is not None:
-            self._learn(0.0, min(ttft_s, latency_s), weight=1.0 / self._current.ttft_s)
-        # A single hang must not make the spread useless for the next hundred calls, hence the bound.
-        self._residual += min(4.0, ((latency_s - expected) / expected) ** 2)
+            self._learn(0.0, min(ttft_s, latency_s, _MAX_SURPRISE * self._current.ttft_s))
+        self._residual += min(_MAX_SQUARED_RESIDUAL, ((bounded_s - expected_s) / expected_s) ** 2)
         self._calls += 1.0
         self._current = self._solve()
 
@@ -144,11 +155,8 @@ class LatencyPredictor:
     def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
         """Replace the state; raises `StateError` where it does not fit, and leaves the state as it was."""
         shapes = {"gram": (2, 2), "moment": (2,), "sums": (2,)}
-        fits = set(state) == set(shapes) and all(
-            state[name].shape == shape and np.isfinite(state[name]).all() and state[name].min() >= 0
-            for name, shape in shapes.items()
-        )
-        if not fits:
+        fits = set(state) == set(shapes) and all(_is_sum(state[name], shape) for name, shape in shapes.items())
+        if not fits or not _is_gram(state["gram"]):
             raise StateError("Latency state is damaged or of another version. Load another checkpoint.")
         self._gram = state["gram"].astype(np.float64)
         self._moment = state["moment"].astype(np.float64)
@@ -163,15 +171,19 @@ class LatencyPredictor:
     def _parameters(self) -> tuple[float, float, float]:
         return self.window_calls, self.prior_ttft_s, self.prior_tpot_s
 
-    def _decay(self) -> None:
-        keep = 1.0 - 1.0 / self.window_calls
+    def _decay(self, *, surprise: float) -> None:
+        keep = 1.0 - max(
+            1.0 / self.window_calls,
+            min(_MAX_FORGETTING, (1.0 + _SURPRISE_WEIGHT * surprise**2) / self.window_calls),
+        )
         self._gram *= keep
         self._moment *= keep
         self._residual *= keep
         self._calls *= keep
 
-    def _learn(self, tokens: float, time_s: float, *, weight: float) -> None:
+    def _learn(self, tokens: float, time_s: float) -> None:
         x = np.array([1.0, tokens])
+        weight = 1.0 / (self.prior_ttft_s + self.prior_tpot_s * tokens)
         self._gram += weight * np.outer(x, x)
         self._moment += weight * time_s * x
 
@@ -190,3 +202,13 @@ class LatencyPredictor:
             tpot_s=max(float(tpot_s), _MIN_FACTOR * self.prior_tpot_s),
             relative_std=math.sqrt(relative_variance),
         )
+
+
+def _is_sum(array: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
+    return array.shape == shape and array.dtype.kind in "fiu" and bool(((array >= 0) & (array <= _MAX_STATE_SUM)).all())
+
+
+def _is_gram(gram: NDArray[np.float64]) -> bool:
+    # Sums of outer products of [1, tokens]: symmetric, and the determinant is not negative (Cauchy and Schwarz).
+    diagonal = float(gram[0, 0]) * float(gram[1, 1])
+    return bool(np.isclose(gram[0, 1], gram[1, 0])) and float(gram[0, 1]) ** 2 <= diagonal * (1.0 + 1e-9)

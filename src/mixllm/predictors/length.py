@@ -55,11 +55,12 @@ def tokens_from_log(mean: FloatArray, std: FloatArray, residual_variance: FloatA
     Notes
     -----
     The mean of a lognormal is exp(μ + s²/2), not exp(μ): without that factor costs are underestimated. The std
-    counts both the scatter and the uncertainty of μ: mean · sqrt(exp(s² + std²) − 1).
+    counts both the scatter and the uncertainty of μ: exp(μ + s²/2) · sqrt(exp(s² + std²) − 1).
     """
-    centre = np.minimum(mean + residual_variance / 2, MAX_LOG_TOKENS)
-    tokens = np.maximum(np.exp(centre) - 1.0, 1.0)
-    return tokens, tokens * np.sqrt(np.expm1(np.minimum(residual_variance + std**2, MAX_LOG_TOKENS)))
+    shifted = np.exp(np.minimum(mean + residual_variance / 2, MAX_LOG_TOKENS))
+    return np.maximum(shifted - 1.0, 1.0), shifted * np.sqrt(
+        np.expm1(np.minimum(residual_variance + std**2, MAX_LOG_TOKENS))
+    )
 
 
 class LengthPredictor:

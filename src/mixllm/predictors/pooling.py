@@ -50,8 +50,11 @@ def pooled_prior_means(
     levels = np.array([model.prior.bias_mean for model in models])
     totals = np.array([state["moment"][-1] for state in states])
     if share_level:
-        strength = np.array([model.prior.bias_precision for model in models]) * noise
-        levels = np.full(len(models), (levels[0] * strength[0] + totals.sum()) / (strength[0] + counts.sum()))
+        # Only of those with data: a sum over more terms rounds otherwise, and LLMs without data must move nobody.
+        seen = counts > 0
+        strength = models[0].prior.bias_precision * noise[0]
+        level = (levels[0] * strength + totals[seen].sum()) / (strength + counts[seen].sum())
+        levels = np.full(len(models), level)
     precision = np.diag(slopes.precision()[:-1])
     moment = np.zeros(slopes.dimension - 1)
     for row, state in enumerate(states):

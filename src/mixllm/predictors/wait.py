@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixllm.units import non_negative
+from mixllm.units import non_negative, positive
 
 __all__ = ["expected_wait_s"]
 
@@ -34,4 +34,5 @@ def expected_wait_s(*, in_flight: int, max_in_flight: int | None, service_s: flo
     non_negative("service_s", service_s)
     if max_in_flight is None:
         return 0.0
+    positive("max_in_flight", max_in_flight)
     return max(0, in_flight - max_in_flight + 1) * service_s / max_in_flight

@@ -30,10 +30,13 @@ class InFlight:
         self._counts: dict[str, int] = {}
 
     def start(self, decision_id: str, llm: str) -> None:
-        """Count a call to `llm`."""
+        """Count a call to `llm`; one that is already counted moves there."""
         now_s = self.clock.monotonic_s()
         with self._lock:
             self._expire(now_s)
+            known = self._calls.pop(decision_id, None)
+            if known is not None:
+                self._release(known[0])
             self._calls[decision_id] = (llm, now_s)
             self._counts[llm] = self._counts.get(llm, 0) + 1
 

@@ -41,7 +41,8 @@ def listed_price(model: str) -> Price | None:
     """Return the list price of `model`, or None where the list does not know it.
 
     A provider's prefix (``openai/gpt-4o``) is understood. Where the price steps up with the prompt's length, the first
-    step counts.
+    step counts. An entry of the list without a price for prompts or for answers (free tiers, embeddings, prices not
+    known to it) counts as not known.
 
     Examples
     --------
@@ -55,8 +56,7 @@ def listed_price(model: str) -> Price | None:
     except ImportError as error:
         raise MissingExtraError("Looking up list prices", "prices") from error
     probe = _PROBE_TOKENS
-    provider, _, bare = model.rpartition("/")
-    for reference, provider_id in ((bare, provider), (bare, None)) if provider else ((model, None),):
+    for reference, provider_id in _readings(model):
         try:
             prompt = calc_price(Usage(input_tokens=probe), reference, provider_id=provider_id).input_price
             answer = calc_price(Usage(output_tokens=probe), reference, provider_id=provider_id).output_price
@@ -65,6 +65,8 @@ def listed_price(model: str) -> Price | None:
             ).input_price
         except LookupError:
             continue
+        if not (prompt > 0 and answer > 0):
+            continue
         scale = TOKENS_PER_MILLION // probe
         return Price(
             usd_per_million_tokens_in=float(prompt * scale),
@@ -72,3 +74,11 @@ def listed_price(model: str) -> Price | None:
             usd_per_million_tokens_cached_in=float(cached * scale) if cached != prompt else None,
         )
     return None
+
+
+def _readings(model: str) -> list[tuple[str, str | None]]:
+    """Return what `model` may mean, as names and providers: the first part, or none of it, is the provider."""
+    provider, slash, bare = model.partition("/")
+    if not slash:
+        return [(model, None)]
+    return [(bare, provider), (model, None), (model.rpartition("/")[2], None)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mixllm.errors import StoreClosedError, StoreError
 from mixllm.types import DecisionRecord, Feedback, FeedbackReceipt, OutcomeEvent
 
-__all__ = ["Command", "Fact", "Intake", "Item", "QueuedFeedback"]
+__all__ = ["Awaited", "Command", "Fact", "Intake", "Item", "QueuedFeedback"]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -38,6 +38,9 @@ Fact = DecisionRecord | OutcomeEvent | QueuedFeedback
 
 Item = Fact | Command
 """What the queue holds."""
+
+Awaited = QueuedFeedback | Command
+"""What has a future that somebody waits for."""
 
 
 class Intake:
@@ -134,10 +137,17 @@ class Intake:
                 if not facts:
                     del self._held_by_decision[decision_id]
 
-    def put_back(self, facts: Iterable[Fact]) -> None:
-        """Return facts of the last batch, which are still held, to the head of the queue."""
+    def put_back(self, batch: Iterable[Item]) -> list[Awaited]:
+        """Return the decisions and outcomes of the last batch to the head of the queue.
+
+        What somebody waits for, in the batch and in the whole queue, is taken out and returned: behind a batch that
+        fails again and again it would otherwise wait without end. It is still held.
+        """
         with self._changed:
-            self._queue.extendleft(reversed(list(facts)))
+            items = [*batch, *self._queue]
+            self._queue = deque(item for item in items if not isinstance(item, Awaited))
+            self._commands = 0
+            return [item for item in items if isinstance(item, Awaited)]
 
     def pause(self, duration_s: float) -> None:
         """Wait for `duration_s`, or until closed."""

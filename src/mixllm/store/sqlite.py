@@ -96,9 +96,10 @@ class SQLiteStore:
     new decision or outcome is dropped and counted; the request path never waits, and what was accepted before stays.
     New feedback is refused: its future fails with `StoreError`, and the sender tries again. Both are logged once.
 
-    **A disk that is full, a file that is locked.** The futures of the feedback in that transaction fail with
-    `StoreError`, so do waiting `flush`, `save_state` and `append_pool_change`; decisions and outcomes stay queued and
-    are tried again until the fault is gone. `close` tries once more, and raises `StoreError` where something is lost.
+    **A disk that is full, a file that is locked.** The futures of the feedback in that transaction and in the queue
+    fail with `StoreError`, so do waiting `flush`, `save_state` and `append_pool_change`; decisions and outcomes stay
+    queued and are tried again until the fault is gone. `close` tries once more, and raises `StoreError` where something
+    is lost.
 
     **Events.** `events_after` gives events in the order of their commits: once an event is seen, no event with a lower
     `seq` appears, also where several processes write. The LLM of a feedback's event is that of the newest ``ok``

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mixllm.errors import StoreError
 from mixllm.store.database import store_fault
-from mixllm.store.intake import Command, Fact, Intake, Item, QueuedFeedback
+from mixllm.store.intake import Awaited, Command, Intake, Item, QueuedFeedback
 from mixllm.store.tail import Tail
 from mixllm.store.transaction import Written, write_batch
 from mixllm.types import DecisionRecord, Feedback, FeedbackReceipt, OutcomeEvent
@@ -26,8 +26,8 @@ _RETRY_S = 0.1
 class Writer:
     """Takes batches from the intake and commits them, until the intake is closed and empty.
 
-    Where a transaction fails, the senders of its feedback and commands are told, and its decisions and outcomes are
-    written again later, in order, before anything newer.
+    Where a transaction fails, the senders of all feedback and commands in it and in the queue are told, and decisions
+    and outcomes are written again later, in order, before anything newer.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class Writer:
         if self._failing:
             self._failing = False
             _LOG.warning("Store %r can be written again", str(self._path))
-        self._in_hand = [item for item in batch if isinstance(item, QueuedFeedback | Command)]
+        self._in_hand = [item for item in batch if isinstance(item, Awaited)]
         self._intake.release(batch)
         self.count_dropped(written.dropped)
         self._tail.advance(written.last_seq)
@@ -155,19 +155,18 @@ class Writer:
         if self._intake.closing:
             self._give_up(error, failure=None)
             return
-        kept: list[Fact] = [item for item in batch if isinstance(item, DecisionRecord | OutcomeEvent)]
-        failed = [item for item in batch if isinstance(item, QueuedFeedback | Command)]
+        failed = self._intake.put_back(batch)
+        self._in_hand = failed
         self._intake.release(failed)
-        self._intake.put_back(kept)
-        self._in_hand = ()
         for item in failed:
             item.future.set_exception(self._refusal(error))
+        self._in_hand = ()
         self._intake.pause(_RETRY_S)
 
     def _give_up(self, error: BaseException, *, failure: BaseException | None) -> None:
         """Close the intake; everything that is not written is lost, and whoever waits is told."""
         for item in [*self._in_hand, *self._intake.abandon(failure)]:
-            if isinstance(item, QueuedFeedback | Command):
+            if isinstance(item, Awaited):
                 if not item.future.done():
                     item.future.set_exception(self._refusal(error))
             else:

@@ -33,9 +33,11 @@ class TruncatedProjection:
     """
 
     def __init__(self, *, centre: FloatArray, dimension: int) -> None:
+        if np.ndim(centre) != 1 or not np.isfinite(centre).all():
+            raise InvalidValueError("centre", np.shape(centre), "a vector of finite numbers")
         if not 1 <= dimension <= len(centre):
             raise InvalidValueError("dimension", dimension, f"between 1 and {len(centre)}")
-        self.centre = np.ascontiguousarray(centre, np.float32)
+        self.centre = np.array(centre, np.float32, order="C")
         self.dimension = dimension
         self._head = self.centre[:dimension]
 

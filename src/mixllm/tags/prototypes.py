@@ -42,8 +42,10 @@ class PrototypeTagger:
             )
         if len(set(tags)) != len(tags):
             raise InvalidValueError("tags", tags, "unique names")
+        if np.ndim(prototypes) != 2 or not np.isfinite(prototypes).all():
+            raise InvalidValueError("prototypes", np.shape(prototypes), "a matrix of finite numbers")
         self.tags = tuple(tags)
-        self.prototypes = np.ascontiguousarray(prototypes, np.float32)
+        self.prototypes = np.array(prototypes, np.float32, order="C")
         self.temperature = positive("temperature", temperature)
         # With a single prototype the centre is that prototype itself, and the only tag gets all the probability.
         self.centre = self.prototypes.mean(axis=0)
@@ -79,7 +81,8 @@ class PrototypeTagger:
         """Return tag probabilities, shape (T,), that sum to 1."""
         direction = np.asarray(encoding, np.float32) - self.centre
         norm = float(np.linalg.norm(direction))
-        logits = (self._directions @ direction) / (max(norm, 1e-12) * self.temperature)
-        weights = np.exp(logits - logits.max())
-        probabilities: NDArray[np.float32] = weights / weights.sum()
+        cosines = (self._directions @ direction).astype(np.float64) / max(norm, 1e-12)
+        with np.errstate(over="ignore"):  # At a temperature near 0 the nearest domain gets everything.
+            weights = np.exp((cosines - cosines.max()) / self.temperature)
+        probabilities: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
         return probabilities

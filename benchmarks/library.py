@@ -1,0 +1,101 @@
+"""The library's own time: import, text to decision, one update, one snapshot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measuring import store, summary_ms, times_s
+from mixllm import LLMSpec, MemoryStore, Outcome, Price, Query, Router
+from mixllm.types import Feedback, FeedbackKind, LearningEvent
+
+_LLMS = 11
+_WORDS = (
+    "A patient of sixty years has fever cough and chest pain since three days which drug should the doctor give first "
+    "and why does it work against the bacteria that cause pneumonia in older people"
+).split()
+
+
+def main() -> None:
+    result: dict[str, Any] = {"import_s": _import_s(), "llms": _LLMS, "text_to_decision_ms": {}}
+    router = _trained_router()
+    for words in (10, 35, 350):
+        texts = iter(_texts(words, count=3000))
+        query_times = times_s(lambda texts=texts: router.route(Query(text=next(texts))), repeats=2000)  # type: ignore[misc]
+        result["text_to_decision_ms"][f"{words} words"] = summary_ms(query_times)
+    result["parts_ms"] = _parts(router)
+    result["update_ms"] = _updates(router)
+    result["snapshot_ms"] = summary_ms(times_s(router.learner.snapshot, repeats=200))
+    router.close()
+    path = store("library", result, command="python -m benchmarks.library")
+    print(path.read_text())
+
+
+def _import_s() -> dict[str, float]:
+    measured = []
+    for _ in range(10):
+        started_s = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import mixllm"], check=True)
+        whole_s = time.perf_counter() - started_s
+        started_s = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        measured.append(whole_s - (time.perf_counter() - started_s))
+    return {"p50": round(float(np.median(measured)), 4), "n": len(measured)}
+
+
+def _trained_router() -> Router:
+    rng = np.random.default_rng(0)
+    llms = [
+        LLMSpec(name=f"llm-{row}", price=Price(usd_per_million_tokens_in=0.1 * 1.5**row, usd_per_million_tokens_out=0.4 * 1.5**row))
+        for row in range(_LLMS)
+    ]
+    router = Router(llms=llms, store=MemoryStore(max_decisions=1000), seed=0)
+    for text in _texts(20, count=600):
+        decision = router.route(text)
+        router.record(decision.decision_id, Outcome(tokens_in=30, tokens_out=int(rng.integers(5, 400)), latency_s=1.0))
+        router.feedback(decision.decision_id, quality=float(rng.random()))
+    router.learn()
+    return router
+
+
+def _texts(words: int, *, count: int) -> list[str]:
+    rng = np.random.default_rng(words)
+    return [" ".join(rng.choice(_WORDS, words)) for _ in range(count)]
+
+
+def _parts(router: Router) -> dict[str, dict[str, float]]:
+    text = _texts(35, count=1)[0]
+    encoding = router.encoder.encode(text)
+    features = router.features.features(encoding)
+    return {
+        "encode": summary_ms(times_s(lambda: router.encoder.encode(text), repeats=2000)),
+        "features": summary_ms(times_s(lambda: router.features.features(encoding), repeats=2000)),
+        "forecasts": summary_ms(times_s(lambda: router.snapshot.forecasts(features, tokens_in=40), repeats=2000)),
+    }
+
+
+def _updates(router: Router) -> dict[str, dict[str, float]]:
+    encoding = router.encoder.encode(_texts(35, count=1)[0]).astype("<f4").tobytes()
+    position = router.learner.position
+
+    def event(*, outcome: Outcome | None = None, feedback: Feedback | None = None) -> LearningEvent:
+        nonlocal position
+        position += 1
+        return LearningEvent(
+            seq=position, decision_id="d", llm="llm-3", encoding=encoding, tokens_in=40, outcome=outcome, feedback=feedback
+        )
+
+    outcome = Outcome(tokens_in=40, tokens_out=100, latency_s=1.0, ttft_s=0.2)
+    feedback = Feedback(feedback_id="f", decision_id="d", kind=FeedbackKind.REFINED, value=0.5)
+    return {
+        "outcome": summary_ms(times_s(lambda: router.learner.learn([event(outcome=outcome)]), repeats=2000)),
+        "feedback": summary_ms(times_s(lambda: router.learner.learn([event(feedback=feedback)]), repeats=2000)),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""``mixllm serve``: the gateway."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+
+from mixllm.cli.options import config_option, json_option, read_config
+from mixllm.cli.output import print_json, print_line
+from mixllm.cli.signals import ended_by_signals
+from mixllm.config import Config
+from mixllm.gateway.serve import serve
+
+__all__ = ["command", "curl_line"]
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 -- recognised here, not listened on
+_QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "What is 12 times 7?"}]}
+
+
+@click.command(name="serve")
+@config_option
+@click.option("--host", help="Listen here instead of at gateway.host.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of at gateway.port; 0: a free one.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The log goes to stderr; it holds no prompts and no keys.",
+)
+@json_option
+def command(*, config_path: Path, host: str | None, port: int | None, log_level: str, as_json: bool) -> None:
+    """Run the OpenAI-compatible gateway.
+
+    Prints one line as soon as it listens: where, and a command to try. Ctrl-C and SIGTERM let it finish the requests
+    under way, keep what was learned, and end with code 0.
+    """
+    config = _at(read_config(config_path), host=host, port=port)
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+    def say(url: str) -> None:
+        shown = _reachable(url)
+        attempt = curl_line(shown, key=bool(config.gateway.api_keys), pool=bool(config.model_list))
+        if as_json:
+            print_json({"url": shown, "pid": os.getpid(), "try": attempt})
+        else:
+            print_line(f"MixLLM listens on {shown}. Try: {attempt}")
+
+    with ended_by_signals():
+        serve(config, on_ready=say)
+
+
+def curl_line(url: str, *, key: bool, pool: bool) -> str:
+    """Return a command that works on the gateway at `url`.
+
+    Parameters
+    ----------
+    url
+        The gateway.
+    key
+        Whether it asks for a key; it is then taken from ``MIXLLM_API_KEY``.
+    pool
+        Whether there are LLMs that can answer.
+    """
+    header = ' -H "Authorization: Bearer $MIXLLM_API_KEY"' if key else ""
+    if not pool:
+        return f"curl -s {url}/v1/llms{header}"
+    question = json.dumps(_QUESTION)
+    return f"curl -s {url}/v1/chat/completions{header} -H 'Content-Type: application/json' -d '{question}'"
+
+
+def _at(config: Config, *, host: str | None, port: int | None) -> Config:
+    place = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    return msgspec.structs.replace(config, gateway=msgspec.structs.replace(config.gateway, **place))
+
+
+def _reachable(url: str) -> str:
+    host = urlsplit(url).hostname or ""
+    return url.replace(f"[{host}]" if ":" in host else host, _WILDCARDS[host]) if host in _WILDCARDS else url

@@ -1,0 +1,139 @@
+"""The demo from start to end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.live import Live
+
+from mixllm.demo.processes import ServerProcess
+from mixllm.demo.screen import LiveView
+from mixllm.demo.settings import DemoSettings
+from mixllm.demo.tally import DemoResult, Tally
+from mixllm.demo.traffic import Traffic
+from mixllm.errors import InvalidValueError
+from mixllm.logs import RoutingLog, read_log
+from mixllm.playback import AnswerBook, synthetic_log
+from mixllm.units import TOKENS_PER_MILLION
+
+__all__ = ["OnResult", "run_demo"]
+
+OnResult = Callable[[DemoResult, str], None]
+"""Called with the result and the gateway's URL while the gateway is still up; the gateway stops when it returns."""
+
+_REFRESHES_PER_S = 4
+
+
+def run_demo(settings: DemoSettings, *, console: Console, on_result: OnResult) -> DemoResult:
+    """Start pool and gateway, send the queries, and return what came of them.
+
+    Parameters
+    ----------
+    settings
+        What to do.
+    console
+        Shows the run.
+    on_result
+        Called at the end, before pool and gateway stop.
+
+    Raises
+    ------
+    LogError
+        Where the routing log cannot be read.
+    MixLLMError
+        Where a server does not start.
+    """
+    log = _read(settings)
+    book = AnswerBook(log=log)
+    reference = log.strongest()
+    rows = [int(row) for row in np.random.default_rng(settings.seed).permutation(len(log))[: settings.queries]]
+    tally = Tally(log=log, reference=reference, trade_off=settings.trade_off)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixllm-demo-")))
+        pool_port, gateway_port = _free_port(), _free_port()
+        config_path = folder / "mixllm.yaml"
+        config_path.write_text(yaml.safe_dump(_config(settings, book, reference, pool_port, gateway_port, folder)))
+        console.print(f"starting a pool of {len(log.llms)} LLMs and the gateway …")
+        stack.enter_context(_pool(settings, pool_port))
+        stack.enter_context(_gateway(config_path, gateway_port))
+        url = f"http://127.0.0.1:{gateway_port}"
+        view = LiveView(tally=tally, total=len(rows))
+        traffic = Traffic(book=book, tally=tally, base_url=f"{url}/v1", speed=settings.speed, on_answer=view.advance)
+        started_s = time.monotonic()
+        with Live(view, console=console, refresh_per_second=_REFRESHES_PER_S):
+            asyncio.run(traffic.send(rows, concurrency=settings.concurrency))
+        result = tally.result(seed=settings.seed, seconds=time.monotonic() - started_s)
+        on_result(result, url)
+    return result
+
+
+def _read(settings: DemoSettings) -> RoutingLog:
+    if settings.data is None:
+        return synthetic_log(queries=settings.queries, seed=settings.seed)
+    log = read_log(settings.data)
+    complete = np.flatnonzero(log.asked.all(axis=1))
+    if len(complete) == 0:
+        raise InvalidValueError("data", str(settings.data), "a log with queries that every LLM has answered")
+    return log if len(complete) == len(log) else log.select(complete)
+
+
+def _config(
+    settings: DemoSettings, book: AnswerBook, reference: str, pool_port: int, gateway_port: int, folder: Path
+) -> dict[str, object]:
+    return {
+        "model_list": [_entry(book, llm, pool_port) for llm in book.llms],
+        "routing": {
+            "lambda": settings.trade_off,
+            "reference_llm": reference,
+            "policy": {"name": "ucb", "exploration": 0.3},
+        },
+        "store": {"path": str(folder / "demo.db")},
+        "gateway": {"port": gateway_port},
+    }
+
+
+def _entry(book: AnswerBook, llm: str, pool_port: int) -> dict[str, object]:
+    price = book.price(llm)
+    return {
+        "model_name": llm,
+        "litellm_params": {"model": llm, "api_base": f"http://127.0.0.1:{pool_port}/v1"},
+        "model_info": {
+            "input_cost_per_token": price.usd_per_million_tokens_in / TOKENS_PER_MILLION,
+            "output_cost_per_token": price.usd_per_million_tokens_out / TOKENS_PER_MILLION,
+        },
+    }
+
+
+def _pool(settings: DemoSettings, port: int) -> ServerProcess:
+    source = (
+        ["--synthetic", "--queries", str(settings.queries)] if settings.data is None else ["--data", str(settings.data)]
+    )
+    return ServerProcess(
+        arguments=[
+            "playback",
+            *source,
+            *("--seed", str(settings.seed), "--port", str(port), "--time-scale", str(1.0 / settings.speed)),
+        ],
+        health_url=f"http://127.0.0.1:{port}/health",
+    )
+
+
+def _gateway(config_path: Path, port: int) -> ServerProcess:
+    return ServerProcess(
+        arguments=["serve", "--config", str(config_path)], health_url=f"http://127.0.0.1:{port}/health/ready"
+    )
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,213 @@
+"""One call to the chosen LLM: passed on, answered, timed and recorded, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from mixllm.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeoutError
+from mixllm.gateway.answers import error_event, error_response, raw_response
+from mixllm.gateway.requests import ChatRequest
+from mixllm.gateway.state import GatewayState
+from mixllm.gateway.usage import Usage, read_answer, read_chunk, with_model
+from mixllm.types import Decision, LLMSpec, Outcome, OutcomeStatus
+
+__all__ = ["Call"]
+
+_PATH = "/chat/completions"
+_DONE = b"[DONE]"
+
+
+class Call:
+    """One call to the chosen LLM, from the decision to its record.
+
+    Parameters
+    ----------
+    state
+        What the handlers share.
+    chat, decision, spec
+        The request, what was decided on it, and the LLM as it was then.
+    started_s
+        When the request came, on the clock of `time.perf_counter`.
+    """
+
+    def __init__(
+        self, *, state: GatewayState, chat: ChatRequest, decision: Decision, spec: LLMSpec, started_s: float
+    ) -> None:
+        self.state = state
+        self.chat = chat
+        self.decision = decision
+        self.spec = spec
+        self.started_s = started_s
+        self.called_s = started_s
+        self.first_s: float | None = None
+        self.recorded = False
+
+    async def answer(self) -> Response:
+        """Call the LLM and answer; what fails before the answer's first byte becomes an error with a status."""
+        body = self.chat.body_for(self.spec)
+        self.called_s = time.perf_counter()
+        try:
+            return await (self._stream(body) if self.chat.stream else self._complete(body))
+        except UpstreamError as error:
+            status = OutcomeStatus.TIMEOUT if isinstance(error, UpstreamTimeoutError) else OutcomeStatus.ERROR
+            self._record_failure(status, error)
+            return error_response(error, headers=self._headers(answered_s=time.perf_counter()))
+        except asyncio.CancelledError:
+            self._record(OutcomeStatus.CANCELLED)
+            raise
+        except BaseException as error:
+            # A fault of the gateway itself: its words are for the log alone, as they could hold anything.
+            self._record(OutcomeStatus.ERROR, error=type(error).__name__)
+            raise
+
+    async def _complete(self, body: bytes) -> Response:
+        reply = await self.state.client.complete(self.spec, path=_PATH, body=body)
+        answered_s = time.perf_counter()
+        answer = read_answer(reply.body)
+        outcome = self._record(OutcomeStatus.OK, usage=answer.usage, ended_s=answered_s)
+        content = reply.body if answer.model == self.spec.name else with_model(reply.body, self.spec.name)
+        headers = self._headers(answered_s=answered_s)
+        if outcome is not None and outcome.cost_usd is not None:
+            headers["x-mixllm-cost-usd"] = f"{outcome.cost_usd:.9f}"
+        return raw_response(content, content_type=reply.content_type, headers=headers)
+
+    async def _stream(self, body: bytes) -> Response:
+        held = AsyncExitStack()
+        try:
+            upstream = await held.enter_async_context(self.state.client.stream(self.spec, path=_PATH, body=body))
+            events = upstream.events()
+            # Only with the first event in hand is it known that there is an answer: until then an error has a status.
+            first = await anext(events, _DONE)
+        except BaseException:
+            await held.aclose()
+            raise
+        self.first_s = time.perf_counter()
+        headers = self._headers(answered_s=self.first_s)
+        headers["cache-control"] = "no-cache"
+        return _StreamedAnswer(self._pass_on(first, events), close=lambda: self._leave(held), headers=headers)
+
+    async def _leave(self, held: AsyncExitStack) -> None:
+        self._record(OutcomeStatus.CANCELLED)
+        await held.aclose()
+
+    async def _pass_on(self, first: bytes, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        usage: Usage | None = None
+        chunks = 0
+        data = first
+        try:
+            while data != _DONE:
+                chunk = read_chunk(data)
+                chunks += bool(chunk.choices)
+                usage = chunk.usage or usage
+                if chunk.choices or chunk.usage is None or self.chat.wants_usage:
+                    yield _event(self._named(data, chunk.model))
+                data = await anext(events, _DONE)
+        except UpstreamError as error:
+            self._record_failure(OutcomeStatus.BROKEN_STREAM, error, usage=usage)
+            yield error_event(error)
+            return
+        self._record(OutcomeStatus.OK, usage=usage, chunks=chunks)
+        yield _event(_DONE)
+
+    def _named(self, data: bytes, model: str | None) -> bytes:
+        if model is None or model == self.spec.name:
+            return data
+        try:
+            return with_model(data, self.spec.name)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UpstreamProtocolError(self.spec.name, "its stream holds an event that is not UTF-8.") from error
+
+    def _record_failure(self, status: OutcomeStatus, error: UpstreamError, *, usage: Usage | None = None) -> None:
+        self._record(status, usage=usage, error=f"{type(error).__name__}: {error}")
+
+    def _record(
+        self,
+        status: OutcomeStatus,
+        *,
+        usage: Usage | None = None,
+        chunks: int | None = None,
+        ended_s: float | None = None,
+        error: str | None = None,
+    ) -> Outcome | None:
+        """Keep how the call ended, once; return it as kept, or None where it had been kept before."""
+        if self.recorded:
+            return None
+        self.recorded = True
+        # Where an endpoint does not count, a chunk is close to a token; nothing is close to the length of a plain one.
+        tokens_out = usage.completion_tokens if usage is not None else chunks
+        tokens_in = usage.prompt_tokens if usage is not None else (self.decision.tokens_in if chunks else None)
+        outcome = self.state.router.record(
+            self.decision.decision_id,
+            self._priced(
+                Outcome(
+                    llm=self.spec.name,
+                    status=status,
+                    tokens_in=tokens_in,
+                    tokens_out=tokens_out,
+                    cached_tokens_in=usage.cached_tokens_in if usage else 0,
+                    reasoning_tokens=usage.reasoning_tokens if usage else 0,
+                    latency_s=(ended_s or time.perf_counter()) - self.called_s,
+                    ttft_s=None if self.first_s is None else self.first_s - self.called_s,
+                    streamed=self.chat.stream,
+                    error=error,
+                )
+            ),
+        )
+        self.state.metrics.observe(outcome)
+        return outcome
+
+    def _priced(self, outcome: Outcome) -> Outcome:
+        # The router would look the price up in the pool of now, where the LLM may be gone.
+        price, tokens_in, tokens_out = self.spec.price, outcome.tokens_in, outcome.tokens_out
+        if price is None or tokens_in is None or tokens_out is None:
+            return outcome
+        cost_usd = price.cost_usd(
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            cached_tokens_in=outcome.cached_tokens_in,
+            reasoning_tokens=outcome.reasoning_tokens,
+        )
+        return msgspec.structs.replace(outcome, cost_usd=cost_usd)
+
+    def _headers(self, *, answered_s: float) -> dict[str, str]:
+        overhead_s = time.perf_counter() - self.started_s - (answered_s - self.called_s)
+        self.state.metrics.observe_overhead(overhead_s)
+        return {
+            "x-mixllm-inference-id": self.decision.decision_id,
+            "x-mixllm-model": _header_safe(self.spec.name),
+            "x-mixllm-overhead-ms": f"{overhead_s * 1000:.3f}",
+            "x-mixllm-reason": _header_safe(self.decision.reason),
+        }
+
+
+class _StreamedAnswer(StreamingResponse):
+    """A stream that leaves its upstream however it ends: read to the end, broken, or left by the client."""
+
+    def __init__(
+        self, content: AsyncIterator[bytes], *, close: Callable[[], Awaitable[None]], headers: dict[str, str]
+    ) -> None:
+        super().__init__(content, media_type="text/event-stream", headers=headers)
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # Closes the connection, which cancels the LLM's work where it still goes on.
+            await self._close()
+
+
+def _event(data: bytes) -> bytes:
+    # What an endpoint sent over several lines has to stay on lines of data.
+    return b"data: " + (data.replace(b"\n", b"\ndata: ") if b"\n" in data else data) + b"\n\n"
+
+
+def _header_safe(text: str) -> str:
+    return text.encode("ascii", "replace").decode("ascii")
