@@ -14,10 +14,10 @@ from mixllm import LLMSpec, MemoryStore, Outcome, Price, Query, Router
 from mixllm.types import Feedback, FeedbackKind, LearningEvent
 
 _LLMS = 11
-_WORDS = (
+_SENTENCE = (
     "A patient of sixty years has fever cough and chest pain since three days which drug should the doctor give first "
     "and why does it work against the bacteria that cause pneumonia in older people"
-).split()
+)
 
 
 def main() -> None:
@@ -50,7 +50,10 @@ def _import_s() -> dict[str, float]:
 def _trained_router() -> Router:
     rng = np.random.default_rng(0)
     llms = [
-        LLMSpec(name=f"llm-{row}", price=Price(usd_per_million_tokens_in=0.1 * 1.5**row, usd_per_million_tokens_out=0.4 * 1.5**row))
+        LLMSpec(
+            name=f"llm-{row}",
+            price=Price(usd_per_million_tokens_in=0.1 * 1.5**row, usd_per_million_tokens_out=0.4 * 1.5**row),
+        )
         for row in range(_LLMS)
     ]
     router = Router(llms=llms, store=MemoryStore(max_decisions=1000), seed=0)
@@ -64,7 +67,7 @@ def _trained_router() -> Router:
 
 def _texts(words: int, *, count: int) -> list[str]:
     rng = np.random.default_rng(words)
-    return [" ".join(rng.choice(_WORDS, words)) for _ in range(count)]
+    return [" ".join(rng.choice(_SENTENCE.split(), words)) for _ in range(count)]
 
 
 def _parts(router: Router) -> dict[str, dict[str, float]]:
@@ -86,7 +89,13 @@ def _updates(router: Router) -> dict[str, dict[str, float]]:
         nonlocal position
         position += 1
         return LearningEvent(
-            seq=position, decision_id="d", llm="llm-3", encoding=encoding, tokens_in=40, outcome=outcome, feedback=feedback
+            seq=position,
+            decision_id="d",
+            llm="llm-3",
+            encoding=encoding,
+            tokens_in=40,
+            outcome=outcome,
+            feedback=feedback,
         )
 
     outcome = Outcome(tokens_in=40, tokens_out=100, latency_s=1.0, ttft_s=0.2)

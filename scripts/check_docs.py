@@ -1,4 +1,4 @@
-"""Check the documentation against the code: links lead somewhere, every setting is described, every command is named."""
+"""Check the documentation against the code: links lead somewhere, every setting is described, every page is linked."""
 
 from __future__ import annotations
 

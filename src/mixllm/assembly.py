@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -31,16 +32,16 @@ from mixllm.decision import (
     WarmUpPolicy,
 )
 from mixllm.encoders import HashingEncoder, StaticEncoder
-from mixllm.errors import ConfigError, InvalidValueError, StateError, did_you_mean
+from mixllm.errors import ConfigError, EncoderError, InvalidValueError, RegistryError, StateError, did_you_mean
 from mixllm.interfaces import Clock, Encoder, FeatureMap, Policy, Store
-from mixllm.learning import Checkpoint, Learner, Recipe
+from mixllm.learning import Checkpoint, Learner, LearningWorker, Recipe
 from mixllm.registry import priced
 from mixllm.router import RouterCore
 from mixllm.store import MemoryStore, SQLiteStore
 from mixllm.tags import DEFAULT_DOMAINS, Domain, PrototypeTagger, TagFeatures, TruncatedProjection
 from mixllm.types import LLMSpec
 
-__all__ = ["Router", "build_encoder", "build_features", "build_policy", "build_recipe", "build_store"]
+__all__ = ["Router", "build_encoder", "build_features", "build_policy", "build_recipe", "build_store", "build_weights"]
 
 _MANIFEST = "router.json"
 _SCHEMA = 1
@@ -54,6 +55,10 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     encoder_fingerprint: str
     tags: TagsConfig
     learning: LearningConfig
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: int
 
 
 class Router(RouterCore):
@@ -87,7 +92,7 @@ class Router(RouterCore):
     >>> large = LLMSpec(name="large", price=Price(usd_per_million_tokens_in=3, usd_per_million_tokens_out=15))
     >>> with Router(llms=[small, large], seed=7) as router:
     ...     decision = router.route("What is the capital of France?")
-    ...     router.record(decision.decision_id, Outcome(tokens_in=9, tokens_out=7, latency_s=0.4))
+    ...     kept = router.record(decision.decision_id, Outcome(tokens_in=9, tokens_out=7, latency_s=0.4))
     ...     receipt = router.feedback(decision.decision_id, thumbs=True)
     >>> decision.llm, receipt.duplicate
     ('small', False)
@@ -123,7 +128,7 @@ class Router(RouterCore):
                 reference=_known_reference(self.routing_config.reference_llm, llms),
             ),
             maker=DecisionMaker(
-                weights=_score_weights(self.routing_config), policy=build_policy(self.routing_config.policy)
+                weights=build_weights(self.routing_config), policy=build_policy(self.routing_config.policy)
             ),
             store=store if store is not None else MemoryStore(),
             clock=clock or SystemClock(),
@@ -159,10 +164,29 @@ class Router(RouterCore):
             store.close()
             raise
 
-    def save(self, path: str | Path) -> None:
-        """Write everything learned so far and the settings into the folder `path`, which must not exist or be empty.
+    @classmethod
+    def peek(cls, config: Config, *, seed: int | None = None) -> Self:
+        """Build the router that `config` describes, in memory, knowing what its store knows.
 
-        The folder appears whole or not at all. It holds no key, no prompt and no decision.
+        It routes and learns for itself: nothing is written into the configured store, which may be in use by another
+        process and need not exist.
+
+        Raises
+        ------
+        ConfigError, UnknownPriceError, EncoderError, StoreError
+            Where a part of it cannot be built.
+        """
+        if config.store.kind == "sqlite" and not Path(config.store.path).exists():
+            config = msgspec.structs.replace(config, store=StoreConfig(kind="memory"))
+        router = cls.from_config(config, seed=seed)
+        router._leave_store()  # noqa: SLF001 -- its own class
+        return router
+
+    def save(self, path: str | Path) -> None:
+        """Write everything learned so far and the settings into the folder `path`.
+
+        The folder must be missing, empty or a saved router, which is replaced. It appears whole or not at all. It
+        holds no key, no prompt and no decision.
 
         Raises
         ------
@@ -189,9 +213,7 @@ class Router(RouterCore):
                 folder.mkdir()
                 (folder / _MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
                 self.learner.checkpoint().to_folder(folder)
-                if target.exists():
-                    target.rename(Path(scratch) / "old")
-                folder.rename(target)
+                _swap_in(folder, target, old=Path(scratch) / "old")
         except OSError as error:
             raise StateError(
                 f"{target} cannot be written ({error.strerror}). Check the path and its rights."
@@ -213,27 +235,40 @@ class Router(RouterCore):
         Raises
         ------
         StateError
-            Where the folder is missing, damaged, newer, or was made with another encoder.
+            Where the folder is missing, damaged, newer, or was made with another encoder, or `store` is not empty. The
+            store stays open and as it was.
         """
         folder = Path(path)
         manifest = _read_manifest(folder)
         checkpoint = Checkpoint.from_folder(folder)
-        router = cls(
-            llms=manifest.llms,
-            routing=manifest.routing,
-            encoder=manifest.encoder,
-            tags=manifest.tags,
-            learning=manifest.learning,
-            store=store,
-            seed=seed,
-        )
         try:
-            _check_encoder(router.encoder, manifest)
-            router.adopt(checkpoint)
-        except BaseException:
-            router.close()
-            raise
+            router = cls(
+                llms=manifest.llms,
+                routing=_with_reference_of_pool(manifest),
+                encoder=manifest.encoder,
+                tags=manifest.tags,
+                learning=manifest.learning,
+                store=store,
+                seed=seed,
+            )
+        except (ConfigError, EncoderError, InvalidValueError, RegistryError) as error:
+            raise StateError(f"{folder} cannot be made a router again: {error}") from error
+        _check_encoder(router.encoder, manifest)
+        router.adopt(checkpoint)
         return router
+
+    def _leave_store(self) -> None:
+        """Close the store as it is, and go on in memory; before anything was routed."""
+        self.store.close()
+        self.store = MemoryStore()
+        self.learner.restore(replace(self.learner.checkpoint(), position=0))
+        self.worker = LearningWorker(
+            store=self.store,
+            learner=self.learner,
+            publish=self._publish,
+            clock=self.clock,
+            checkpoint_interval_s=self.learning_config.checkpoint_interval_s,
+        )
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
@@ -272,6 +307,17 @@ def build_policy(config: PolicyConfig) -> Policy:
     return WarmUpPolicy(policy=policy, judgements=config.warmup_judgements, share=config.warmup_share, bounds=bounds)
 
 
+def build_weights(config: RoutingConfig) -> ScoreWeights:
+    """Return the weights of the score that `config` describes; raises `InvalidValueError`."""
+    return ScoreWeights(
+        trade_off=config.trade_off,
+        wait_weight=config.wait_weight,
+        wait_steepness_per_s=config.wait_steepness_per_s,
+        wait_onset=config.wait_onset,
+        deadline_s=config.deadline_s,
+    )
+
+
 def build_recipe(config: LearningConfig) -> Recipe:
     """Return the recipe of `config`; raises `ConfigError` for a name that it does not have."""
     known = Recipe.__slots__
@@ -293,16 +339,6 @@ def build_store(config: StoreConfig) -> Store:
     return SQLiteStore(path=Path(config.path), max_commit_delay_s=config.max_commit_delay_s)
 
 
-def _score_weights(config: RoutingConfig) -> ScoreWeights:
-    return ScoreWeights(
-        trade_off=config.trade_off,
-        wait_weight=config.wait_weight,
-        wait_steepness_per_s=config.wait_steepness_per_s,
-        wait_onset=config.wait_onset,
-        deadline_s=config.deadline_s,
-    )
-
-
 def _known_reference(reference: str | None, llms: Sequence[LLMSpec]) -> str | None:
     names = [spec.name for spec in llms]
     if reference is not None and reference not in names:
@@ -320,19 +356,40 @@ def _check_encoder(encoder: Encoder, manifest: _Manifest) -> None:
         )
 
 
+def _with_reference_of_pool(manifest: _Manifest) -> RoutingConfig:
+    """Return the routing without a reference LLM that has left the pool: the state knows it, and its price."""
+    if manifest.routing.reference_llm in {spec.name for spec in manifest.llms}:
+        return manifest.routing
+    return msgspec.structs.replace(manifest.routing, reference_llm=None)
+
+
+def _swap_in(folder: Path, target: Path, *, old: Path) -> None:
+    """Put `folder` in the place of `target`; where that fails, `target` is what it was."""
+    if not target.exists():
+        folder.rename(target)
+        return
+    target.rename(old)
+    try:
+        folder.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+
+
 def _replaceable(folder: Path) -> bool:
     return folder.is_dir() and ((folder / _MANIFEST).is_file() or not any(folder.iterdir()))
 
 
 def _read_manifest(folder: Path) -> _Manifest:
     try:
-        manifest = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=_Manifest)
+        content = (folder / _MANIFEST).read_bytes()
+        schema = msgspec.json.decode(content, type=_SchemaOnly).schema
+        if schema > _SCHEMA:
+            raise StateError(f"{folder} has format {schema}, newer than {_SCHEMA}. Upgrade mixllm.")
+        return msgspec.json.decode(content, type=_Manifest)
     except OSError as error:
         raise StateError(f"{folder} holds no saved router ({error.strerror}): expected {_MANIFEST}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, InvalidValueError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StateError(
-            f"{folder / _MANIFEST} cannot be read ({error}). It is damaged, or of another version."
+            f"{folder / _MANIFEST} cannot be read ({error}). It is damaged, or of another version: save it again."
         ) from error
-    if manifest.schema > _SCHEMA:
-        raise StateError(f"{folder} has format {manifest.schema}, newer than {_SCHEMA}. Upgrade mixllm.")
-    return manifest

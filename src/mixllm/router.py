@@ -33,6 +33,7 @@ from mixllm.types import (
     StoredDecision,
     TagWeight,
 )
+from mixllm.units import fraction
 
 __all__ = ["RouterCore"]
 
@@ -94,6 +95,7 @@ class RouterCore:
         self.in_flight = InFlight(clock=clock)
         self._price = price
         self._rng = rng
+        self._closed = False
         self._pool_lock = threading.Lock()
         self._publish_lock = threading.Lock()
         self._replay_pool_changes()
@@ -261,21 +263,19 @@ class RouterCore:
         tags: Mapping[str, str] | None = None,
     ) -> Future[FeedbackReceipt]:
         """Do what `feedback` does, without waiting: the future resolves when the judgement is durable."""
-        value = thumbs if quality is None else quality
-        if value is None or (quality is not None and thumbs is not None):
-            raise InvalidValueError("quality, thumbs", (quality, thumbs), "given exactly one of them")
         feedback = Feedback(
-            feedback_id=feedback_id or f"{decision_id}/{source}/{metric}",
+            feedback_id=f"{decision_id}/{source}/{metric}" if feedback_id is None else feedback_id,
             decision_id=decision_id,
             kind=FeedbackKind.REFINED if thumbs is None else FeedbackKind.BINARY,
-            value=float(value),
+            value=_judgement(quality, thumbs),
             metric=metric,
             source=source,
             created_at_s=self.clock.time_s(),
             tags=tuple(sorted((tags or {}).items())),
         )
+        receipt = self.store.append_feedback(feedback)
         self._ensure_learning()
-        return self.store.append_feedback(feedback)
+        return receipt
 
     def learn(self) -> int:
         """Learn everything recorded so far, now, and return how many events that were.
@@ -358,11 +358,23 @@ class RouterCore:
             raise StateError("This router has already learned from its store. Load a saved router into an empty store.")
         self.learner.restore(replace(checkpoint, position=0))
         self._publish(self.learner.snapshot())
+        self.worker.checkpoint(always=True)  # No event of the store tells what was adopted.
 
     def close(self) -> None:
-        """Learn what is left, keep a checkpoint, and close the store."""
-        self.worker.stop()
-        self.store.close()
+        """Learn what is left, keep a checkpoint, and close the store; a second call does nothing.
+
+        Raises
+        ------
+        StoreError
+            Where the store cannot be read or written; it is closed all the same.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.worker.stop()
+        finally:
+            self.store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -382,9 +394,10 @@ class RouterCore:
 
     def _replay_pool_changes(self) -> None:
         for change in self.store.pool_changes():
-            if change.active:
+            if change.active or change.spec.name not in self.learner.llms:
                 self.learner.put_llm(self._price(change.spec))
-            elif change.spec.name in self.learner.llms:
+            if not change.active:
+                # Put before: events of a removed LLM go on teaching, as they did before the restart.
                 self.learner.drop_llm(change.spec.name)
 
     def _ensure_learning(self) -> None:
@@ -411,7 +424,7 @@ class RouterCore:
     def _priced(self, outcome: Outcome, *, llm: str) -> Outcome:
         # The measured cost where the caller knows it, else the tokens at the LLM's price; never the forecast.
         cost_usd = outcome.cost_usd
-        price = next((spec.price for spec in self._snapshot.specs if spec.name == llm), None)
+        price = self.learner.price(llm)
         if cost_usd is None and price is not None and outcome.tokens_in is not None and outcome.tokens_out is not None:
             cost_usd = price.cost_usd(
                 tokens_in=outcome.tokens_in,
@@ -420,3 +433,13 @@ class RouterCore:
                 reasoning_tokens=outcome.reasoning_tokens,
             )
         return msgspec.structs.replace(outcome, llm=llm, cost_usd=cost_usd)
+
+
+def _judgement(quality: float | None, thumbs: bool | None) -> float:
+    if (quality is None) == (thumbs is None):
+        raise InvalidValueError("quality, thumbs", (quality, thumbs), "given exactly one of them")
+    if quality is not None:
+        return float(fraction("quality", quality))
+    if not isinstance(thumbs, (bool, np.bool_)):
+        raise InvalidValueError("thumbs", thumbs, "True or False")
+    return float(thumbs)

@@ -58,7 +58,7 @@ def thread_and_number(key: str) -> tuple[str, int]:
     return thread, int(number)
 
 
-@pytest.mark.parametrize("acknowledged", [1, 25, 150, 600, 1_500])
+@pytest.mark.parametrize("acknowledged", [1, 25, 150, 600, 1_000])
 def test_what_was_acknowledged_survives_a_kill(path: Path, open_store: OpenStore, acknowledged: int) -> None:
     told = kill_after(path, acknowledged)
     with closing(sqlite3.connect(path)) as connection:

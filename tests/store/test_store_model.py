@@ -207,10 +207,10 @@ class SQLiteMachine(Machine):
 
 
 def test_memory_store_behaves_like_the_model() -> None:
-    run_state_machine_as_test(MemoryMachine, settings=_settings(100))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(MemoryMachine, settings=_settings(100))
     assert not MemoryMachine.reopens
 
 
 def test_sqlite_store_behaves_like_the_model() -> None:
-    run_state_machine_as_test(SQLiteMachine, settings=_settings(25))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(SQLiteMachine, settings=_settings(25))
     assert SQLiteMachine.reopens

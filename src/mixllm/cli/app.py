@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mixllm import __version__
-from mixllm.errors import MissingExtraError, MixLLMError
+from mixllm.errors import MissingExtraError, MixLLMError, did_you_mean
 
 __all__ = ["COMMANDS", "Entry", "LazyGroup", "cli"]
 
@@ -79,6 +79,16 @@ class LazyGroup(click.Group):
             raise _missing(cmd_name) from error
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one may be meant."""
+        name = args[0]
+        known = self.list_commands(ctx)
+        if name not in known and not name.startswith("-"):
+            ctx.fail(f"No such command {name!r}.{did_you_mean(name, known)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands' summaries without loading the commands."""

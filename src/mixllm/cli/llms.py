@@ -7,16 +7,54 @@ from pathlib import Path
 import click
 import msgspec
 
-from mixllm.cli.gateway_api import GatewayAPI, PoolEntry
+from mixllm.cli.gateway_api import GatewayAPI, GatewayError, PoolEntry
 from mixllm.cli.llm_entries import read_entries
 from mixllm.cli.options import gateway_options, json_option
-from mixllm.cli.output import cell, console, plain_table, price_per_million, print_json, print_line, seconds
-from mixllm.types import Capability, LLMSpec, Price, Secret
+from mixllm.cli.output import price_per_million, print_json, print_line, seconds
+from mixllm.errors import MixLLMError
+from mixllm.types import Capability, LLMSpec, Price, Secret, Value
 
 __all__ = ["command"]
 
 _COLUMNS = ("LLM", "model", "$/M in / out", "context", "capabilities", "judgements", "in flight", "TTFT", "TPOT")
 _NUMBERS = _COLUMNS[2:4] + _COLUMNS[5:]
+
+
+class _Flags(Value, frozen=True, kw_only=True):
+    """The flags of ``add``."""
+
+    name: str | None
+    model: str | None
+    api_base: str | None
+    api_key_env: str | None
+    input_usd_per_million: float | None
+    output_usd_per_million: float | None
+    context_window: int | None
+    capabilities: frozenset[Capability]
+    max_in_flight: int | None
+
+    def spec(self) -> LLMSpec:
+        """Return what the flags describe; raises `InvalidValueError` where a value is out of range."""
+        if self.name is None or self.api_base is None:
+            raise click.UsageError("Give --name and --api-base, or --file.")
+        spec = LLMSpec(
+            name=self.name,
+            model=self.model,
+            api_base=self.api_base,
+            api_key_env=self.api_key_env,
+            price=self._price(),
+            context_window=self.context_window,
+            max_in_flight=self.max_in_flight,
+        )
+        return msgspec.structs.replace(spec, capabilities=self.capabilities) if self.capabilities else spec
+
+    def _price(self) -> Price | None:
+        tokens_in, tokens_out = self.input_usd_per_million, self.output_usd_per_million
+        if tokens_in is None and tokens_out is None:
+            return None
+        if tokens_in is None or tokens_out is None:
+            raise click.UsageError("--input-usd-per-million and --output-usd-per-million go together. Give both.")
+        return Price(usd_per_million_tokens_in=tokens_in, usd_per_million_tokens_out=tokens_out)
 
 
 @click.group(name="llms")
@@ -42,6 +80,8 @@ def list_llms(*, url: str, api_key: Secret | None, as_json: bool) -> None:
     if not pool:
         print_line("The pool is empty. Add an LLM: mixllm llms add --help")
         return
+    from mixllm.cli.tables import cell, console, plain_table
+
     table = plain_table(*_COLUMNS, right=_NUMBERS)
     for entry in pool:
         table.add_row(*(cell(text) for text in _row(entry)))
@@ -73,19 +113,22 @@ def add_llm(*, file: Path | None, url: str, api_key: Secret | None, as_json: boo
     Nothing is trained: an LLM starts from its price and from what the pool has in common, and one that was removed
     before continues with what was learned of it.
     """
-    if (file is None) == (flags["name"] is None):
-        raise click.UsageError("Give either --name and --api-base, or --file.")
     if file is not None and any(flags.values()):
         raise click.UsageError("--file describes the LLMs whole; leave the other flags out.")
-    entries = read_entries(file) if file is not None else [msgspec.to_builtins(_spec(flags))]
+    entries = read_entries(file) if file is not None else [msgspec.convert(flags, _Flags).spec()]
     api = GatewayAPI(url=url, api_key=api_key)
-    added = []
+    added: list[LLMSpec] = []
     for entry in entries:
-        added.append(api.add_llm(entry))
-        if not as_json:
-            print_line(f"Added {added[-1].name} ({price_per_million(added[-1].price)} per million tokens in / out).")
+        try:
+            added.append(api.add_llm(entry))
+        except GatewayError as error:
+            before = f" Added before it: {', '.join(spec.name for spec in added)}." if added else ""
+            raise MixLLMError(f"{error}{before}") from error
     if as_json:
         print_json({"added": added})
+        return
+    for spec in added:
+        print_line(f"Added {spec.name} ({price_per_million(spec.price)} per million tokens in / out).")
 
 
 @command.command(name="remove")
@@ -102,25 +145,6 @@ def remove_llm(*, name: str, url: str, api_key: Secret | None, as_json: bool) ->
         print_json({"removed": name})
     else:
         print_line(f"Removed {name}. What was learned of it is kept for its return.")
-
-
-def _spec(flags: dict[str, object]) -> LLMSpec:
-    """Return what the flags describe; raises `InvalidValueError` where a value is out of range."""
-    if flags["api_base"] is None:
-        raise click.UsageError("--api-base is missing: the gateway has to know where to call the LLM.")
-    prices = (flags["input_usd_per_million"], flags["output_usd_per_million"])
-    if (prices[0] is None) != (prices[1] is None):
-        raise click.UsageError("--input-usd-per-million and --output-usd-per-million go together. Give both.")
-    tree = {
-        name: flags[name]
-        for name in ("name", "model", "api_base", "api_key_env", "context_window", "max_in_flight", "capabilities")
-        if flags[name]
-    }
-    if prices[0] is not None:
-        tree["price"] = Price(
-            **dict(zip(("usd_per_million_tokens_in", "usd_per_million_tokens_out"), prices, strict=True))  # type: ignore[arg-type] # floats, as click has made them
-        )
-    return LLMSpec(**tree)  # type: ignore[arg-type] # as click has made them
 
 
 def _row(entry: PoolEntry) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,33 +15,20 @@ from mixllm.config import Config, load_config
 from mixllm.errors import ConfigError
 from mixllm.types import Secret
 
-__all__ = ["DEFAULT_URL", "config_option", "gateway_options", "json_option", "read_config", "read_file"]
+__all__ = [
+    "DEFAULT_URL",
+    "checked_url",
+    "config_option",
+    "gateway_options",
+    "json_option",
+    "key_option",
+    "read_config",
+    "read_file",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-
-
-class _SecretType(click.ParamType):
-    """A string that is wrapped at once, so that nothing shows it."""
-
-    name = "key"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Secret:
-        del param, ctx
-        return value if isinstance(value, Secret) else Secret(str(value))
-
-
-class _UrlType(click.ParamType):
-    """An http or https URL; one that is none is wrong usage."""
-
-    name = "url"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        url = str(value)
-        if not url.startswith(("http://", "https://")):
-            self.fail(f"{masked_url(url)!r} must begin with http:// or https://, as {DEFAULT_URL} does.", param, ctx)
-        return url
 
 
 def json_option(command: _F) -> _F:
@@ -63,24 +51,37 @@ def config_option(command: _F) -> _F:
     )(command)
 
 
-def gateway_options(command: _F) -> _F:
-    """Give `command` the options ``--url`` and ``--api-key`` of a running gateway."""
-    with_key = click.option(
+def key_option(command: _F) -> _F:
+    """Give `command` the option ``--api-key`` of a running gateway, as the secret ``api_key``."""
+    return click.option(
         "--api-key",
-        type=_SecretType(),
+        callback=_secret,
         envvar="MIXLLM_API_KEY",
         show_envvar=True,
         help="A key of its gateway.api_keys. Prefer the variable: other users can see arguments.",
     )(command)
+
+
+def gateway_options(command: _F) -> _F:
+    """Give `command` the options ``--url`` and ``--api-key`` of a running gateway."""
     return click.option(
         "--url",
-        type=_UrlType(),
+        callback=checked_url,
         default=DEFAULT_URL,
         envvar="MIXLLM_URL",
         show_default=True,
         show_envvar=True,
         help="The running gateway.",
-    )(with_key)
+    )(key_option(command))
+
+
+def checked_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return `value` where it is an http or https URL; anything else is wrong usage."""
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise click.BadParameter(
+            f"{masked_url(value)!r} must begin with http:// or https://, as {DEFAULT_URL} does.", ctx, param
+        )
+    return value
 
 
 def read_config(path: Path) -> Config:
@@ -96,10 +97,16 @@ def read_config(path: Path) -> Config:
 def read_file(path: Path) -> str:
     """Return the text of a file that the user named, ``-`` being stdin; raises `ConfigError`."""
     try:
-        data = click.get_binary_stream("stdin").read() if str(path) == "-" else path.read_bytes()
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+
+
+def _secret(ctx: click.Context, param: click.Parameter, value: str | None) -> Secret | None:
+    # Wrapped at once, so that nothing shows it.
+    del ctx, param
+    return None if value is None else Secret(value)

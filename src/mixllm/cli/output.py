@@ -1,24 +1,18 @@
-"""What commands print: one JSON object, or tables and lines for people."""
+"""What commands print: one JSON object, or lines for people; numbers with their units."""
 
 from __future__ import annotations
 
 import math
-import os
-import sys
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from mixllm.cli.masking import printable
 from mixllm.types import Price
 
-__all__ = ["cell", "console", "plain_table", "price_per_million", "print_json", "print_line", "seconds", "usd"]
+__all__ = ["price_per_million", "print_json", "print_line", "seconds", "usd"]
 
-_PIPED_WIDTH = 160
-"""Where there is no terminal, lines are not broken at the 80 columns of one."""
+_CENT = 0.01
 
 
 def print_json(value: object) -> None:
@@ -29,26 +23,6 @@ def print_json(value: object) -> None:
 def print_line(text: str) -> None:
     """Print one line for people."""
     click.echo(printable(text))
-
-
-def console() -> Console:
-    """Return a console on stdout that prints what it is given, without guessing at markup."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)
-
-
-def plain_table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
-    """Return an empty table; the columns named in `right` hold numbers and are never broken."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        numbers = column in right
-        table.add_column(column, justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
-    return table
-
-
-def cell(text: str, *, style: str = "") -> Text:
-    """Return a cell that shows `text` as it is: names may hold brackets, and must not steer the terminal."""
-    return Text(printable(text), style=style)
 
 
 def usd(amount: float) -> str:
@@ -86,4 +60,5 @@ def price_per_million(price: Price | None) -> str:
     """
     if price is None:
         return "unknown"
-    return f"{usd(price.usd_per_million_tokens_in)} / {usd(price.usd_per_million_tokens_out)}"
+    both = (price.usd_per_million_tokens_in, price.usd_per_million_tokens_out)
+    return " / ".join(f"${amount:.2f}" if amount >= _CENT else usd(amount) for amount in both)

@@ -7,11 +7,11 @@ import logging
 import os
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 import msgspec
 
+from mixllm.cli.addresses import reachable
 from mixllm.cli.options import config_option, json_option, read_config
 from mixllm.cli.output import print_json, print_line
 from mixllm.cli.signals import ended_by_signals
@@ -20,7 +20,6 @@ from mixllm.gateway.serve import serve
 
 __all__ = ["command", "curl_line"]
 
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 -- recognised here, not listened on
 _QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "What is 12 times 7?"}]}
 
 
@@ -48,7 +47,7 @@ def command(*, config_path: Path, host: str | None, port: int | None, log_level:
     )
 
     def say(url: str) -> None:
-        shown = _reachable(url)
+        shown = reachable(url)
         attempt = curl_line(shown, key=bool(config.gateway.api_keys), pool=bool(config.model_list))
         if as_json:
             print_json({"url": shown, "pid": os.getpid(), "try": attempt})
@@ -81,8 +80,3 @@ def curl_line(url: str, *, key: bool, pool: bool) -> str:
 def _at(config: Config, *, host: str | None, port: int | None) -> Config:
     place = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     return msgspec.structs.replace(config, gateway=msgspec.structs.replace(config.gateway, **place))
-
-
-def _reachable(url: str) -> str:
-    host = urlsplit(url).hostname or ""
-    return url.replace(f"[{host}]" if ":" in host else host, _WILDCARDS[host]) if host in _WILDCARDS else url

@@ -76,6 +76,7 @@ def check_repeated_facts(store: Store) -> None:
     record = sample_record(1)
     store.append_outcome(sample_outcome(record))  # Not known yet.
     store.append_decision(record)
+    assert store.decision(record.decision.decision_id).outcomes == (), "what came before the decision is refused"
     store.append_decision(sample_record(1, llm="other"))
     store.append_outcome(sample_outcome(record))
     store.append_outcome(sample_outcome(record, llm="other"))

@@ -145,36 +145,21 @@ class Call:
         tokens_in = usage.prompt_tokens if usage is not None else (self.decision.tokens_in if chunks else None)
         outcome = self.state.router.record(
             self.decision.decision_id,
-            self._priced(
-                Outcome(
-                    llm=self.spec.name,
-                    status=status,
-                    tokens_in=tokens_in,
-                    tokens_out=tokens_out,
-                    cached_tokens_in=usage.cached_tokens_in if usage else 0,
-                    reasoning_tokens=usage.reasoning_tokens if usage else 0,
-                    latency_s=(ended_s or time.perf_counter()) - self.called_s,
-                    ttft_s=None if self.first_s is None else self.first_s - self.called_s,
-                    streamed=self.chat.stream,
-                    error=error,
-                )
+            Outcome(
+                llm=self.spec.name,
+                status=status,
+                tokens_in=tokens_in,
+                tokens_out=tokens_out,
+                cached_tokens_in=usage.cached_tokens_in if usage else 0,
+                reasoning_tokens=usage.reasoning_tokens if usage else 0,
+                latency_s=(ended_s or time.perf_counter()) - self.called_s,
+                ttft_s=None if self.first_s is None else self.first_s - self.called_s,
+                streamed=self.chat.stream,
+                error=error,
             ),
         )
         self.state.metrics.observe(outcome)
         return outcome
-
-    def _priced(self, outcome: Outcome) -> Outcome:
-        # The router would look the price up in the pool of now, where the LLM may be gone.
-        price, tokens_in, tokens_out = self.spec.price, outcome.tokens_in, outcome.tokens_out
-        if price is None or tokens_in is None or tokens_out is None:
-            return outcome
-        cost_usd = price.cost_usd(
-            tokens_in=tokens_in,
-            tokens_out=tokens_out,
-            cached_tokens_in=outcome.cached_tokens_in,
-            reasoning_tokens=outcome.reasoning_tokens,
-        )
-        return msgspec.structs.replace(outcome, cost_usd=cost_usd)
 
     def _headers(self, *, answered_s: float) -> dict[str, str]:
         overhead_s = time.perf_counter() - self.started_s - (answered_s - self.called_s)

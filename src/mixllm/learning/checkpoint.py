@@ -86,7 +86,12 @@ class Checkpoint:
             raise StateError("This is not a MixLLM state, or its beginning is damaged. Load another checkpoint.")
         start = len(_MAGIC) + 8
         end = start + int.from_bytes(payload[len(_MAGIC) : start], "little")
-        return cls._decoded(payload[start:end], payload[end:])
+        manifest = payload[start:end]
+        checkpoint, read = cls._decoded(manifest, payload[end:])
+        # In a folder people may reformat the manifest; in here one changed bit is damage, even where it means the same.
+        if read.schema == SCHEMA and msgspec.json.encode(read) != manifest:
+            raise StateError("The state's manifest is damaged. Load another checkpoint.")
+        return checkpoint
 
     def to_folder(self, folder: Path) -> None:
         """Write ``state.json`` and ``state.safetensors`` into `folder`, which must exist."""
@@ -103,7 +108,7 @@ class Checkpoint:
             raise StateError(
                 f"{folder} holds no readable MixLLM state ({error.strerror}): expected {_MANIFEST} and {_TENSORS}."
             ) from error
-        return cls._decoded(manifest, tensors)
+        return cls._decoded(manifest, tensors)[0]
 
     def _encoded(self) -> tuple[bytes, bytes]:
         tensors = save({name: np.ascontiguousarray(array) for name, array in self.arrays.items()})
@@ -116,22 +121,22 @@ class Checkpoint:
             reference_price=self.reference_price,
             llms=self.llms,
             levels=self.levels,
-            sha256=hashlib.sha256(tensors).hexdigest(),
+            sha256="",
         )
-        return msgspec.json.encode(manifest), tensors
+        return msgspec.json.encode(msgspec.structs.replace(manifest, sha256=_checksum(manifest, tensors))), tensors
 
     @classmethod
-    def _decoded(cls, manifest_bytes: bytes, tensors: bytes) -> Self:
+    def _decoded(cls, manifest_bytes: bytes, tensors: bytes) -> tuple[Self, _Manifest]:
         manifest = _read_manifest(manifest_bytes)
-        if hashlib.sha256(tensors).hexdigest() != manifest.sha256:
-            raise StateError("The state's checksum does not match its arrays: it is damaged. Load another checkpoint.")
+        if _checksum(manifest, tensors) != manifest.sha256:
+            raise StateError("The state's checksum does not match its content: it is damaged. Load another checkpoint.")
         try:
             arrays = load(tensors)
         except SafetensorError as error:
             raise StateError(f"The state's arrays cannot be read ({error}). Load another checkpoint.") from error
-        if len(manifest.llms) != len(manifest.levels):
+        if not len(set(manifest.llms)) == len(manifest.llms) == len(manifest.levels):
             raise StateError("The state's manifest names other LLMs than it has levels for. Load another checkpoint.")
-        return cls(
+        checkpoint = cls(
             version=manifest.version,
             position=manifest.position,
             features=manifest.features,
@@ -141,10 +146,18 @@ class Checkpoint:
             levels=manifest.levels,
             arrays=arrays,
         )
+        return checkpoint, manifest
 
 
 class _SchemaOnly(msgspec.Struct):
     schema: int
+
+
+def _checksum(manifest: _Manifest, tensors: bytes) -> str:
+    """Return the checksum of the manifest's content, itself left out, and of the arrays."""
+    digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(manifest, sha256="")))
+    digest.update(tensors)
+    return digest.hexdigest()
 
 
 def _read_manifest(manifest: bytes) -> _Manifest:
@@ -155,5 +168,5 @@ def _read_manifest(manifest: bytes) -> _Manifest:
                 f"The state has format {schema}, newer than the {SCHEMA} that this version reads. Upgrade mixllm."
             )
         return msgspec.json.decode(manifest, type=_Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StateError(f"The state's manifest cannot be read ({error}). Load another checkpoint.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.errors import InvalidValueError, StateError, UnknownLLMError
+from mixllm.errors import DuplicateLLMError, InvalidValueError, StateError, UnknownLLMError
 from mixllm.interfaces import FeatureMap
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.recipe import LLMModel, Recipe
@@ -21,6 +22,8 @@ __all__ = ["QUALITY_METRIC", "Learner", "LearnerCounts"]
 
 QUALITY_METRIC = "quality"
 """The feedback metric that teaches quality."""
+
+_LOG = logging.getLogger(__name__)
 
 _PARTS = ("quality", "length", "latency")
 _MIN_COST_SCALE_USD = 1e-9
@@ -85,12 +88,15 @@ class Learner:
         self.counts = LearnerCounts()
         self._lock = threading.RLock()
         self._specs: dict[str, LLMSpec] = {}
+        self._prices: dict[str, Price] = {}  # Also of LLMs that left: their last calls are still to be charged.
         self._models: dict[str, LLMModel] = {}
         self._reference_price: Price | None = None
         self._scale_tokens = np.zeros(3)  # decayed sums: tokens in, tokens out, answers
         self._position = 0
         self._version = 0
         for spec in specs:
+            if spec.name in self._specs:
+                raise DuplicateLLMError(spec.name)
             self._put(spec)
         self._settle_reference()
 
@@ -126,6 +132,10 @@ class Learner:
             self._put(spec)
             self._settle_reference()
 
+    def price(self, name: str) -> Price | None:
+        """Return what an LLM costs that is or was in the pool; None where there was none of that name."""
+        return self._prices.get(name)  # Without the lock: requests ask, and must not wait for a batch to be learned.
+
     def drop_llm(self, name: str) -> None:
         """Take an LLM out of the pool; what was learned of it is kept for its return."""
         with self._lock:
@@ -138,12 +148,14 @@ class Learner:
 
         An event at or before `position` is skipped: the same event never teaches twice.
         """
+        learned = 0
         with self._lock:
-            fresh = [event for event in events if event.seq > self._position]
-            for event in fresh:
-                self._learn_one(event)
-                self._position = event.seq
-            return len(fresh)
+            for event in events:
+                if event.seq > self._position:
+                    self._learn_one(event)
+                    self._position = event.seq
+                    learned += 1
+        return learned
 
     def snapshot(self) -> Snapshot:
         """Freeze what is known now; the version rises with each call."""
@@ -195,7 +207,11 @@ class Learner:
                 f"{self.features.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
             )
         scale_tokens = checkpoint.arrays.get("scale_tokens")
-        if scale_tokens is None or scale_tokens.shape != (3,) or not (scale_tokens >= 0).all():
+        if (
+            scale_tokens is None
+            or scale_tokens.shape != (3,)
+            or not ((scale_tokens >= 0) & (scale_tokens < 1e40)).all()
+        ):
             raise StateError("The checkpoint's cost scale is damaged. Load another checkpoint.")
         models = {
             name: self._restored(checkpoint, row, level)
@@ -214,7 +230,7 @@ class Learner:
             self._settle_reference()
 
     def _put(self, spec: LLMSpec) -> None:
-        _price_of(spec)
+        self._prices[spec.name] = _price_of(spec)
         self._specs[spec.name] = spec
         if spec.name not in self._models:
             self._models[spec.name] = self._new_model(spec)
@@ -242,8 +258,10 @@ class Learner:
                 self._learn_outcome(model, features, event.tokens_in, event.outcome)
             elif event.feedback is not None:
                 self._learn_feedback(model, features, event.feedback)
-        except InvalidValueError:
+        except (InvalidValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+            # An event that cannot be learned from must not come back for ever and stop the learning from all others.
             self.counts.refused += 1
+            _LOG.warning("event %d of decision %s cannot be learned from: %s", event.seq, event.decision_id, error)
 
     def _learn_outcome(self, model: LLMModel, features: NDArray[np.float32], tokens_in: int, outcome: Outcome) -> None:
         if outcome.status is not OutcomeStatus.OK or outcome.tokens_out is None:
@@ -287,7 +305,7 @@ class Learner:
         if self._reference_price is None:
             return 1.0
         prior = np.array([_PRIOR_TOKENS_IN, self.recipe.prior_tokens_out, 1.0])
-        tokens_in, tokens_out, answers = self._scale_tokens + prior
+        tokens_in, tokens_out, answers = (self._scale_tokens + prior).tolist()
         cost_usd = self._reference_price.cost_usd(tokens_in=tokens_in / answers, tokens_out=tokens_out / answers)
         return max(cost_usd, _MIN_COST_SCALE_USD)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mixllm.errors import InvalidValueError
 from mixllm.predictors import (
     BlockPrior,
     LatencyPredictor,
@@ -78,6 +79,8 @@ class Recipe:
                 fraction(field, value)
             elif field == "quality_per_price_decade":
                 fraction(field, abs(value))
+            elif field in ("latency_window_calls", "cost_scale_window") and not value >= 1:
+                raise InvalidValueError(field, value, ">= 1")
             else:
                 positive(field, value)
 

@@ -60,6 +60,7 @@ class LearningWorker:
         self.min_publish_interval_s = non_negative("min_publish_interval_s", min_publish_interval_s)
         self.checkpoint_interval_s = positive("checkpoint_interval_s", checkpoint_interval_s)
         self._turn = threading.Lock()
+        self._starting = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._checkpointed_position = -1
@@ -68,7 +69,8 @@ class LearningWorker:
     @property
     def running(self) -> bool:
         """Whether the background thread is alive."""
-        return self._thread is not None and self._thread.is_alive()
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     def restore(self) -> None:
         """Load the newest usable checkpoint, then learn what came after it."""
@@ -91,17 +93,20 @@ class LearningWorker:
         """Learn every durable event now, publish if there was any, and return how many there were."""
         learned = 0
         with self._turn:
-            while events := self.store.events_after(self.learner.position, limit=_BATCH_EVENTS):
-                learned += self.learner.learn(events)
-            if learned:
-                self.publish(self.learner.snapshot())
+            try:
+                while events := self.store.events_after(self.learner.position, limit=_BATCH_EVENTS):
+                    learned += self.learner.learn(events)
+            finally:
+                # Also where the store failed in between: what was learned until then would otherwise wait for more.
+                if learned:
+                    self.publish(self.learner.snapshot())
         return learned
 
-    def checkpoint(self) -> None:
-        """Keep a checkpoint, unless nothing was learned since the last one."""
+    def checkpoint(self, *, always: bool = False) -> None:
+        """Keep a checkpoint, unless nothing was learned since the last one; `always` keeps one all the same."""
         with self._turn:
             position = self.learner.position
-            if position == self._checkpointed_position or position == 0:
+            if not always and position in (0, self._checkpointed_position):
                 return
             checkpoint = self.learner.checkpoint()
             self.store.save_state(
@@ -117,17 +122,21 @@ class LearningWorker:
 
     def start(self) -> None:
         """Start the background thread, if it is not running."""
-        if not self.running:
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._run, name="mixllm-learning", daemon=True)
-            self._thread.start()
+        if self.running:
+            return
+        with self._starting:
+            if not self.running:
+                self._stop.clear()
+                self._thread = threading.Thread(target=self._run, name="mixllm-learning", daemon=True)
+                self._thread.start()
 
     def stop(self) -> None:
         """Stop the thread, learn what is left and keep a last checkpoint."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        with self._starting:
+            self._stop.set()
+            if self._thread is not None:
+                self._thread.join()
+                self._thread = None
         self.catch_up()
         self.checkpoint()
 

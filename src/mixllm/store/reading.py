@@ -10,6 +10,7 @@ from mixllm.types import Decision, Feedback, LearnedState, LearningEvent, Outcom
 
 __all__ = [
     "KnownDecision",
+    "has_decision",
     "read_decision",
     "read_decisions",
     "read_events",
@@ -67,6 +68,11 @@ class KnownDecision:
             feedback=tuple(self.feedback.values()),
             prompt=self.prompt,
         )
+
+
+def has_decision(connection: sqlite3.Connection, decision_id: str) -> bool:
+    """Return whether the file knows a decision."""
+    return connection.execute("SELECT 1 FROM decisions WHERE decision_id = ?", (decision_id,)).fetchone() is not None
 
 
 def read_decision(connection: sqlite3.Connection, decision_id: str) -> KnownDecision:

@@ -13,9 +13,10 @@ from pathlib import Path
 from mixllm.errors import InvalidValueError, StoreClosedError, UnknownDecisionError
 from mixllm.store.checks import at_least, checked_id, is_id, seconds
 from mixllm.store.database import open_writer, store_fault
-from mixllm.store.intake import Intake
+from mixllm.store.intake import Fact, Intake
 from mixllm.store.readers import Readers
 from mixllm.store.reading import (
+    has_decision,
     read_decision,
     read_decisions,
     read_events,
@@ -213,11 +214,12 @@ class SQLiteStore:
         self._intake.refuse_closed()
         if not is_id(decision_id):
             raise UnknownDecisionError(decision_id)
-        # The queue first: what is committed in between is then seen twice, never not at all.
-        held = self._intake.held(decision_id)
         with self._readers.connection() as connection:
+            known_before = has_decision(connection, decision_id)
+            # The queue before the file: what is committed in between is then seen twice, never not at all.
+            held = self._intake.held(decision_id)
             known = read_decision(connection, decision_id)
-        for fact in held:
+        for fact in held if known_before else _from_decision(held):
             if isinstance(fact, DecisionRecord):
                 known.add_decision(fact.decision, fact.prompt)
             elif isinstance(fact, OutcomeEvent):
@@ -322,6 +324,12 @@ class SQLiteStore:
             Where something queued could not be written. The store is closed all the same.
         """
         self._release()
+
+
+def _from_decision(held: Sequence[Fact]) -> Sequence[Fact]:
+    """Leave out what was appended before the decision, which will be refused when its turn comes."""
+    first = next((index for index, fact in enumerate(held) if isinstance(fact, DecisionRecord)), 0)
+    return held[first:]
 
 
 def _release(writer: Writer, readers: Readers, tail: Tail) -> None:
