@@ -115,11 +115,11 @@ def ask(
     headers: Mapping[str, str] | None = None,
     timeout_s: float = 20,
 ) -> Reply:
-    """Send one request; a body that is no bytes is sent as JSON."""
+    """Send one request; an iterator is sent in chunks without a length, any other body that is no bytes as JSON."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)) as connection:
-        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        content = body if body is None or isinstance(body, bytes | Iterator) else json.dumps(body).encode()
         declared = {} if content is None else {"content-type": "application/json"}
         connection.request(method, path, content, {**declared, **(headers or {})})
         answer = connection.getresponse()
@@ -142,16 +142,25 @@ def entry(spec: LLMSpec, **params: object) -> dict[str, Any]:
 
 
 def config_tree(
-    pool: PlaybackServer, store: Path, llms: Sequence[str] | None = None, **sections: Any
+    pool: PlaybackServer,
+    store: Path,
+    llms: Sequence[str] | None = None,
+    *,
+    max_commit_delay_s: float = 0.001,
+    **sections: Any,
 ) -> dict[str, Any]:
     """Return a configuration whose pool is the playback server's."""
     specs = [spec for spec in pool.llm_specs() if llms is None or spec.name in llms]
-    return {"model_list": [entry(spec) for spec in specs], "store": {"path": str(store)}, **sections}
+    return {
+        "model_list": [entry(spec) for spec in specs],
+        "store": {"path": str(store), "max_commit_delay_s": max_commit_delay_s},
+        **sections,
+    }
 
 
-def config_for(pool: PlaybackServer, store: Path, llms: Sequence[str] | None = None, **sections: Any) -> Config:
+def config_for(pool: PlaybackServer, store: Path, llms: Sequence[str] | None = None, **options: Any) -> Config:
     """Return `config_tree` as a configuration."""
-    return parse_config(json.dumps(config_tree(pool, store, llms, **sections)))
+    return parse_config(json.dumps(config_tree(pool, store, llms, **options)))
 
 
 class Gateway:

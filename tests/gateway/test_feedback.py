@@ -86,8 +86,9 @@ def test_a_value_that_is_no_judgement_is_refused(gateway: Gateway, value: bytes,
         ({"inference_id": "x"}, "value"),
         ({"inference_id": "x", "value": 1, "valeu": 2}, "valeu"),
         ({"inference_id": 7, "value": 1}, "inference_id"),
-        ({"inference_id": "", "value": 1}, "decision_id"),
-        ({"inference_id": "x" * 601, "value": 1}, "decision_id"),
+        ({"inference_id": "", "value": 1}, "inference_id"),
+        ({"inference_id": "x" * 201, "value": 1}, "inference_id"),
+        ({"inference_id": "a\u0000b", "value": 1}, "NUL"),
         ({"inference_id": "x", "value": 1, "tags": ["a"]}, "tags"),
         ({"inference_id": "x", "value": 1, "tags": {"a": 1}}, "tags"),
         ({"inference_id": "x", "value": 1, "metric_name": ""}, "metric"),
@@ -102,7 +103,7 @@ def test_a_malformed_judgement_is_refused_by_its_field(gateway: Gateway, body: o
     assert complaint in reply.error["message"]
 
 
-@pytest.mark.parametrize("inference_id", ["no-such-id", "01a2013f-e1c5-74a4-a12c-c9da2af9d603", "ü\u0000", "a/b"])
+@pytest.mark.parametrize("inference_id", ["no-such-id", "01a2013f-e1c5-74a4-a12c-c9da2af9d603", "ü", "a/b"])
 def test_a_judgement_of_nothing_is_refused(gateway: Gateway, inference_id: str) -> None:
     reply = gateway.judge(inference_id, value=True)
 
@@ -182,9 +183,7 @@ def test_tags_are_kept(gateway: Gateway) -> None:
 
 
 def test_a_judgement_may_come_before_the_decision_is_durable(pool: PlaybackServer, tmp_path: Path) -> None:
-    slow = config_for(
-        pool, tmp_path / "m.db", ["atlas-large"], store={"path": str(tmp_path / "m.db"), "max_commit_delay_s": 0.3}
-    )
+    slow = config_for(pool, tmp_path / "m.db", ["atlas-large"], max_commit_delay_s=0.3)
     with Gateway(slow) as gateway:
         inference_id = gateway.chat().inference_id
         seen_at_once = gateway.ask("GET", f"/v1/decisions/{inference_id}")

@@ -13,11 +13,25 @@ from mixllm.playback import PlaybackServer
 SECRET = "sk-literal-4711"
 
 
-@pytest.fixture
-def two(pool: PlaybackServer, tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway over two LLMs, which a test may change."""
-    with Gateway(config_for(pool, tmp_path / "m.db", ["atlas-large", "boreal-pro"])) as running:
+PAIR = ("atlas-large", "boreal-pro")
+
+
+@pytest.fixture(scope="module")
+def shared_two(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(config_for(pool, tmp_path_factory.mktemp("two") / "m.db", PAIR)) as running:
         yield running
+
+
+@pytest.fixture
+def two(shared_two: Gateway) -> Iterator[Gateway]:
+    """A gateway over two LLMs, which a test may change."""
+    router = shared_two.router
+    pair = router.llms
+    yield shared_two
+    for spec in set(router.llms) - set(pair):
+        router.remove_llm(spec.name)
+    for spec in set(pair) - set(router.llms):
+        router.add_llm(spec)
 
 
 def new_entry(pool: PlaybackServer, name: str = "new", model: str = "cobalt-coder", **params: object) -> dict[str, Any]:
@@ -62,9 +76,7 @@ def test_a_listed_price_is_looked_up(two: Gateway, pool: PlaybackServer) -> None
     assert reply.json["price"]["usd_per_million_tokens_out"] == pytest.approx(0.6)
 
 
-def test_a_removed_llm_is_not_chosen_again_and_comes_back_with_what_it_learned(
-    two: Gateway, pool: PlaybackServer
-) -> None:
+def test_a_removed_llm_is_not_chosen_and_comes_back_with_what_it_learned(two: Gateway) -> None:
     two.judge(two.chat("boreal-pro").inference_id, value=True)
     before = two.status_of("boreal-pro")
     removed = two.ask("DELETE", "/v1/llms/boreal-pro")

@@ -61,7 +61,7 @@ def test_everything_that_happens_is_counted(playback: PlaybackServer, tmp_path: 
     assert at(samples, "store_rows", kind="dropped") == 0
     assert at(samples, "judgements", llm="atlas-large") == 2
     assert at(samples, "in_flight", llm="atlas-large") == 0
-    assert at(samples, "learning_position") == 5
+    assert at(samples, "learning_position") >= 5
     assert at(samples, "model_version") >= 1
 
 

@@ -27,11 +27,6 @@ _ODD = (
     rb'"metadata":{"a":{"b":[1.0, null,  "\u00fc"]}}}'
 )
 
-_scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-_values = st.recursive(
-    _scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
-)
-_names = st.text(max_size=20).filter(lambda name: name not in _UNDERSTOOD)
 _UNDERSTOOD = frozenset(
     {
         "model",
@@ -47,6 +42,14 @@ _UNDERSTOOD = frozenset(
         "max_completion_tokens",
     }
 )
+
+_scalars: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
+_values = st.recursive(
+    _scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
+)
+_names = st.text(max_size=20).filter(lambda name: name not in _UNDERSTOOD)
 
 
 def fields_of(body: bytes) -> dict[str, bytes]:

@@ -37,7 +37,7 @@ def posterior(data: Data) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     precision = np.diag(PRIOR.precision())
     a = precision + z.T @ (z * w[:, None]) / NOISE
     b = precision @ PRIOR.mean() + z.T @ (w * y) / NOISE
-    return np.linalg.solve(a, b), np.linalg.inv(a)
+    return np.linalg.solve(a, b).astype(np.float64), np.linalg.inv(a).astype(np.float64)
 
 
 def test_parameters_reach_their_attributes() -> None:

@@ -58,7 +58,10 @@ def _decoded(tree: object, name: str) -> ModelEntry:
 
 
 def _check(entry: ModelEntry, name: str) -> None:
-    entry.spec()
+    try:
+        entry.spec()
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
     if entry.secret() is not None:
         raise ConfigError(
             f"{name}: LLM {entry.model_name!r} holds a key, and the gateway's pool is stored. Put the key into the "

@@ -17,6 +17,7 @@ from mixllm.types import Capability, LLMSpec, Price, Secret, Value
 __all__ = ["command"]
 
 _COLUMNS = ("LLM", "model", "$/M in / out", "context", "capabilities", "judgements", "in flight", "TTFT", "TPOT")
+_UNPROCESSABLE = 422
 _NUMBERS = _COLUMNS[2:4] + _COLUMNS[5:]
 
 
@@ -122,8 +123,7 @@ def add_llm(*, file: Path | None, url: str, api_key: Secret | None, as_json: boo
         try:
             added.append(api.add_llm(entry))
         except GatewayError as error:
-            before = f" Added before it: {', '.join(spec.name for spec in added)}." if added else ""
-            raise MixLLMError(f"{error}{before}") from error
+            raise MixLLMError(f"{error}{_advice(error, added, by_flags=file is None)}") from error
     if as_json:
         print_json({"added": added})
         return
@@ -145,6 +145,16 @@ def remove_llm(*, name: str, url: str, api_key: Secret | None, as_json: bool) ->
         print_json({"removed": name})
     else:
         print_line(f"Removed {name}. What was learned of it is kept for its return.")
+
+
+def _advice(error: GatewayError, added: list[LLMSpec], *, by_flags: bool) -> str:
+    """Return what the gateway's refusal does not say: the flags of a price, and what was added before it."""
+    advice = ""
+    if by_flags and error.status == _UNPROCESSABLE:
+        advice += " Here: --input-usd-per-million and --output-usd-per-million."
+    if added:
+        advice += f" Added before it: {', '.join(spec.name for spec in added)}."
+    return advice
 
 
 def _row(entry: PoolEntry) -> tuple[str, ...]:

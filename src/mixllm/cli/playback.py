@@ -7,17 +7,17 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mixllm.cli.addresses import base_url, reachable
 from mixllm.cli.options import json_option
 from mixllm.cli.output import print_json, print_line
-from mixllm.cli.playback_config import config_text, refuse_to_replace, write_text
 from mixllm.cli.signals import ended_by_signals
-from mixllm.logs import RoutingLog, read_log
-from mixllm.playback import AnswerBook, synthetic_log
-from mixllm.playback.serve import serve
+
+if TYPE_CHECKING:
+    from mixllm.logs import RoutingLog
 
 __all__ = ["command"]
 
@@ -62,6 +62,10 @@ def command(
     """
     if synthetic and data is not None:
         raise click.UsageError("Give either --data or --synthetic.")
+    from mixllm.cli.playback_config import config_text, refuse_to_replace, write_text
+    from mixllm.playback import AnswerBook
+    from mixllm.playback.serve import serve
+
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     book = AnswerBook(log=_log(data, queries=queries, seed=seed))
     if write_config is not None and not force:
@@ -84,6 +88,9 @@ def command(
 
 
 def _log(data: Path | None, *, queries: int | None, seed: int) -> RoutingLog:
+    from mixllm.logs import read_log
+    from mixllm.playback import synthetic_log
+
     if data is None:
         return synthetic_log(queries=queries or _SYNTHETIC_QUERIES, seed=seed)
     log = read_log(data)

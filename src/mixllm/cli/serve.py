@@ -16,7 +16,6 @@ from mixllm.cli.options import config_option, json_option, read_config
 from mixllm.cli.output import print_json, print_line
 from mixllm.cli.signals import ended_by_signals
 from mixllm.config import Config
-from mixllm.gateway.serve import serve
 
 __all__ = ["command", "curl_line"]
 
@@ -42,6 +41,8 @@ def command(*, config_path: Path, host: str | None, port: int | None, log_level:
     under way, keep what was learned, and end with code 0.
     """
     config = _at(read_config(config_path), host=host, port=port)
+    from mixllm.gateway.serve import serve  # takes a second; a faulty file is told at once
+
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -75,8 +75,9 @@ def score(
     Notes
     -----
     s = λ/(1+λ) · p̂ − 1/(1+λ) · ĉ/c_ref − β · exp(γ (w − ξτ)), with w the expected time to the last token; where the
-    exponent e is above 50, exp(50) · (e − 49) takes the place of exp(e). The bonus for uncertainty is the policy's. The standard deviation counts the uncertainty of quality alone: that of cost comes
-    from the scatter of single answers, which exploring does not reduce.
+    exponent e is above 50, exp(50) · (e − 49) takes the place of exp(e). The bonus for uncertainty is the policy's.
+    The standard deviation counts the uncertainty of quality alone: that of cost comes from the scatter of single
+    answers, which exploring does not reduce.
     """
     positive("cost_scale_usd", cost_scale_usd)
     quality = np.array([forecast.quality.mean for forecast in forecasts])

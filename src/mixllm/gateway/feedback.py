@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
@@ -11,12 +12,13 @@ from starlette.responses import Response
 from mixllm.gateway.answers import json_response
 from mixllm.gateway.bodies import read_object
 from mixllm.gateway.state import state_of
+from mixllm.types import MAX_ID_CHARS
 
 __all__ = ["post_feedback"]
 
 
 class _FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    inference_id: str
+    inference_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
     value: bool | float
     metric_name: str = "quality"
     source: str = "user"

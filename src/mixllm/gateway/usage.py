@@ -1,4 +1,4 @@
-"""What an answer says of its own length and model."""
+"""What an answer says of its own length, cost and model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["Answer", "Chunk", "Usage", "read_answer", "read_chunk", "with_model"
 _MAX_TOKENS = 100_000_000
 """No call has more; a larger count is the endpoint's mistake, and would spoil what is learned of costs."""
 
+_MAX_COST_USD = 10_000.0
+
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_MAX_TOKENS)]
+_CostUsd: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=_MAX_COST_USD)]
 
 
 class _InDetails(msgspec.Struct, frozen=True):
@@ -23,12 +26,13 @@ class _OutDetails(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """OpenAI's ``usage``."""
+    """OpenAI's ``usage``, with the ``cost`` in USD that some providers (OpenRouter) bill and tell."""
 
     prompt_tokens: _Count | None = None
     completion_tokens: _Count | None = None
     prompt_tokens_details: _InDetails | None = None
     completion_tokens_details: _OutDetails | None = None
+    cost: _CostUsd | None = None
 
     @property
     def cached_tokens_in(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,13 @@ from mixllm.interfaces import FeatureMap
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
-from mixllm.predictors import LinearBank, length_features, pooled_prior_means
+from mixllm.predictors import (
+    BillingFactors,
+    LinearBank,
+    length_features,
+    log_billing_factor,
+    pooled_prior_means,
+)
 from mixllm.types import Feedback, LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
 
 __all__ = ["QUALITY_METRIC", "Learner", "LearnerCounts"]
@@ -25,7 +32,7 @@ QUALITY_METRIC = "quality"
 
 _LOG = logging.getLogger(__name__)
 
-_PARTS = ("quality", "length", "latency")
+_PARTS = ("quality", "length", "billing", "latency")
 _MIN_COST_SCALE_USD = 1e-9
 _PRIOR_TOKENS_IN = 200.0
 
@@ -91,7 +98,7 @@ class Learner:
         self._prices: dict[str, Price] = {}  # Also of LLMs that left: their last calls are still to be charged.
         self._models: dict[str, LLMModel] = {}
         self._reference_price: Price | None = None
-        self._scale_tokens = np.zeros(3)  # decayed sums: tokens in, tokens out, answers
+        self._scale = np.zeros(2)  # decayed sums: what the reference LLM would have cost, answers
         self._position = 0
         self._version = 0
         for spec in specs:
@@ -169,6 +176,7 @@ class Learner:
                 specs=tuple(self._specs.values()),
                 quality=self._quality_bank(rows),
                 length=self._length_bank(rows),
+                billing=self._billing_factors(rows),
                 latency=tuple(self._models[name].latency.forecast() for name in names),
                 judgements=tuple(self._models[name].quality.observations for name in names),
                 cost_scale_usd=self._cost_scale_usd(),
@@ -177,7 +185,7 @@ class Learner:
     def checkpoint(self) -> Checkpoint:
         """Return everything learned, ready to be saved."""
         with self._lock:
-            arrays: dict[str, NDArray[np.float64]] = {"scale_tokens": self._scale_tokens.copy()}
+            arrays: dict[str, NDArray[np.float64]] = {"scale": self._scale.copy()}
             for row, model in enumerate(self._models.values()):
                 for part in _PARTS:
                     state = getattr(model, part).state()
@@ -206,12 +214,8 @@ class Learner:
                 f"The checkpoint was learned on features {checkpoint.features!r}, but this router has "
                 f"{self.features.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
             )
-        scale_tokens = checkpoint.arrays.get("scale_tokens")
-        if (
-            scale_tokens is None
-            or scale_tokens.shape != (3,)
-            or not ((scale_tokens >= 0) & (scale_tokens < 1e40)).all()
-        ):
+        scale = checkpoint.arrays.get("scale")
+        if scale is None or scale.shape != (2,) or not ((scale >= 0) & (scale < 1e40)).all():
             raise StateError("The checkpoint's cost scale is damaged. Load another checkpoint.")
         models = {
             name: self._restored(checkpoint, row, level)
@@ -222,7 +226,7 @@ class Learner:
                 if name not in models:
                     models[name] = self._new_model(spec)
             self._models = models
-            self._scale_tokens = scale_tokens.astype(np.float64)
+            self._scale = scale.astype(np.float64)
             self._position = checkpoint.position
             self._version = max(self._version, checkpoint.version)
             if self._reference_given is None:
@@ -255,7 +259,7 @@ class Learner:
         features = self.features.features(encoding)
         try:
             if event.outcome is not None:
-                self._learn_outcome(model, features, event.tokens_in, event.outcome)
+                self._learn_outcome(model, event.llm, features, event.tokens_in, event.outcome)
             elif event.feedback is not None:
                 self._learn_feedback(model, features, event.feedback)
         except (InvalidValueError, ArithmeticError, np.linalg.LinAlgError) as error:
@@ -263,7 +267,9 @@ class Learner:
             self.counts.refused += 1
             _LOG.warning("event %d of decision %s cannot be learned from: %s", event.seq, event.decision_id, error)
 
-    def _learn_outcome(self, model: LLMModel, features: NDArray[np.float32], tokens_in: int, outcome: Outcome) -> None:
+    def _learn_outcome(
+        self, model: LLMModel, llm: str, features: NDArray[np.float32], tokens_in: int, outcome: Outcome
+    ) -> None:
         if outcome.status is not OutcomeStatus.OK or outcome.tokens_out is None:
             self.counts.ignored += 1
             return
@@ -271,9 +277,28 @@ class Learner:
         model.length.update(length_features(features, tokens_in), outcome.tokens_out)
         if outcome.latency_s is not None:
             model.latency.observe(latency_s=outcome.latency_s, tokens_out=outcome.tokens_out, ttft_s=outcome.ttft_s)
-        self._scale_tokens *= 1.0 - 1.0 / self.recipe.cost_scale_window
-        self._scale_tokens += (outcome.tokens_in or tokens_in, outcome.tokens_out, 1.0)
+        if llm in self._prices:
+            self._learn_cost(model, features, tokens_in, outcome, price=self._prices[llm])
         self.counts.outcomes += 1
+
+    def _learn_cost(
+        self, model: LLMModel, features: NDArray[np.float32], tokens_in: int, outcome: Outcome, *, price: Price
+    ) -> None:
+        tokens_out = outcome.tokens_out or 0
+        if outcome.cost_usd is not None:
+            # The forecast prices the tokens that the decision saw: how the LLM itself counts them is in the factor.
+            listed_usd = price.cost_usd(tokens_in=tokens_in, tokens_out=tokens_out)
+            factor = log_billing_factor(billed_usd=outcome.cost_usd, listed_usd=listed_usd)
+            if factor is not None:
+                model.billing.update(length_features(features, tokens_in), factor)
+        if self._reference_price is None:
+            return
+        # What the reference LLM would have been billed for this answer; its length is as good a guess as any.
+        billed = self._reference_price.cost_usd(tokens_in=outcome.tokens_in or tokens_in, tokens_out=tokens_out)
+        own_usd = price.cost_usd(tokens_in=outcome.tokens_in or tokens_in, tokens_out=tokens_out)
+        surcharge = log_billing_factor(billed_usd=outcome.cost_usd or 0.0, listed_usd=own_usd) or 0.0
+        self._scale *= 1.0 - 1.0 / self.recipe.cost_scale_window
+        self._scale += (billed * math.exp(surcharge), 1.0)
 
     def _learn_feedback(self, model: LLMModel, features: NDArray[np.float32], feedback: Feedback) -> None:
         if feedback.metric != QUALITY_METRIC:
@@ -290,24 +315,29 @@ class Learner:
 
     def _length_bank(self, rows: list[int]) -> LinearBank:
         models = [model.length.log_model for model in self._models.values()]
-        slopes = self.recipe.pool_slopes(tags=self._tags, embedding=self._embedding + 1)
+        slopes = self.recipe.length_pool_slopes(tags=self._tags, embedding=self._embedding)
         means = pooled_prior_means(models, slopes=slopes, share_level=True)
         return LinearBank.stack([models[row] for row in rows], prior_means=means[rows])
+
+    def _billing_factors(self, rows: list[int]) -> BillingFactors:
+        models = [model.billing for model in self._models.values()]
+        slopes = self.recipe.billing_pool_slopes(tags=self._tags, embedding=self._embedding)
+        means = pooled_prior_means(models, slopes=slopes, share_level=True)
+        return BillingFactors.stack([models[row] for row in rows], prior_means=means[rows])
 
     def _cost_scale_usd(self) -> float:
         """Return the mean cost of the reference LLM, had it given the answers that were given.
 
         Notes
         -----
-        The lengths are those of all answers, whoever gave them: they are known at once, also where the reference LLM
-        itself is rarely chosen.
+        Lengths and surcharges are those of all answers, whoever gave them: they are known at once, also where the
+        reference LLM itself is rarely chosen.
         """
         if self._reference_price is None:
             return 1.0
-        prior = np.array([_PRIOR_TOKENS_IN, self.recipe.prior_tokens_out, 1.0])
-        tokens_in, tokens_out, answers = (self._scale_tokens + prior).tolist()
-        cost_usd = self._reference_price.cost_usd(tokens_in=tokens_in / answers, tokens_out=tokens_out / answers)
-        return max(cost_usd, _MIN_COST_SCALE_USD)
+        prior_usd = self._reference_price.cost_usd(tokens_in=_PRIOR_TOKENS_IN, tokens_out=self.recipe.prior_tokens_out)
+        cost_usd, answers = self._scale.tolist()
+        return max((cost_usd + prior_usd) / (answers + 1.0), _MIN_COST_SCALE_USD)
 
     @property
     def _tags(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mixllm.errors import InvalidValueError
 from mixllm.predictors import (
+    BayesianLinear,
     BlockPrior,
     LatencyPredictor,
     LengthPredictor,
@@ -21,10 +22,19 @@ __all__ = ["LLMModel", "Recipe"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LLMModel:
-    """The predictors of one LLM."""
+    """The predictors of one LLM.
+
+    Parameters
+    ----------
+    quality, length, latency
+        See the predictors of these names.
+    billing
+        Log of billed cost over the cost that the forecast's tokens have at list price.
+    """
 
     quality: QualityPredictor
     length: LengthPredictor
+    billing: BayesianLinear
     latency: LatencyPredictor
 
 
@@ -48,25 +58,43 @@ class Recipe:
         Answer length expected before any answer.
     length_noise_variance
         Variance of the logarithm of one answer's length.
-    length_level_precision
-        How strongly an LLM's level of length is held to the pool's.
+    length_tag_precision, length_embedding_precision, length_level_precision
+        How strongly an LLM's slopes and level of log length are held to those of the pool: more weakly than quality's,
+        since logarithms of lengths range more widely.
+    length_pool_tag_precision, length_pool_embedding_precision
+        How strongly the slopes of log length that the pool shares are held to 0.
+    billing_noise_variance, billing_tag_precision, billing_embedding_precision, billing_level_precision
+        Of the factor between billed cost and list price, in logarithms: tokenisers count differently, providers add
+        and discount.
+    billing_pool_tag_precision, billing_pool_embedding_precision
+        How strongly the slopes of that factor that the pool shares are held to 0.
     latency_window_calls, prior_ttft_s, prior_tpot_s
         See `LatencyPredictor`.
     cost_scale_window
         Answers over which the mean cost of the reference LLM runs.
     """
 
-    tag_precision: float = 20.0
-    embedding_precision: float = 200.0
-    level_precision: float = 11.0
-    pool_tag_precision: float = 4.0
-    pool_embedding_precision: float = 20.0
-    quality_noise_variance: float = 0.2
-    quality_at_one_usd: float = 0.7
-    quality_per_price_decade: float = 0.1
+    tag_precision: float = 150.0
+    embedding_precision: float = 400.0
+    level_precision: float = 30.0
+    pool_tag_precision: float = 20.0
+    pool_embedding_precision: float = 30.0
+    quality_noise_variance: float = 0.15
+    quality_at_one_usd: float = 0.8
+    quality_per_price_decade: float = 0.25
     prior_tokens_out: float = 200.0
     length_noise_variance: float = 0.3
+    length_tag_precision: float = 5.0
+    length_embedding_precision: float = 20.0
     length_level_precision: float = 1.0
+    length_pool_tag_precision: float = 0.5
+    length_pool_embedding_precision: float = 1.0
+    billing_noise_variance: float = 0.02
+    billing_tag_precision: float = 50.0
+    billing_embedding_precision: float = 100.0
+    billing_level_precision: float = 20.0
+    billing_pool_tag_precision: float = 2.0
+    billing_pool_embedding_precision: float = 5.0
     latency_window_calls: float = 100.0
     prior_ttft_s: float = 1.0
     prior_tpot_s: float = 0.02
@@ -101,26 +129,57 @@ class Recipe:
         length_prior = BlockPrior(
             tags=tags,
             embedding=embedding + 1,
-            tag_precision=self.tag_precision,
-            embedding_precision=self.embedding_precision,
+            tag_precision=self.length_tag_precision,
+            embedding_precision=self.length_embedding_precision,
             bias_precision=self.length_level_precision,
             bias_mean=math.log1p(self.prior_tokens_out),
+        )
+        billing_prior = BlockPrior(
+            tags=tags,
+            embedding=embedding + 1,
+            tag_precision=self.billing_tag_precision,
+            embedding_precision=self.billing_embedding_precision,
+            bias_precision=self.billing_level_precision,
+            bias_mean=0.0,
         )
         return LLMModel(
             quality=QualityPredictor(prior=quality_prior, noise_variance=self.quality_noise_variance),
             length=LengthPredictor(prior=length_prior, noise_variance=self.length_noise_variance),
+            billing=BayesianLinear(prior=billing_prior, noise_variance=self.billing_noise_variance),
             latency=LatencyPredictor(
                 window_calls=self.latency_window_calls, prior_ttft_s=self.prior_ttft_s, prior_tpot_s=self.prior_tpot_s
             ),
         )
 
     def pool_slopes(self, *, tags: int, embedding: int) -> BlockPrior:
-        """Return the prior of the slopes that the pool shares."""
+        """Return the prior of the slopes of quality that the pool shares."""
         return BlockPrior(
             tags=tags,
             embedding=embedding,
             tag_precision=self.pool_tag_precision,
             embedding_precision=self.pool_embedding_precision,
+            bias_precision=1.0,
+            bias_mean=0.0,
+        )
+
+    def length_pool_slopes(self, *, tags: int, embedding: int) -> BlockPrior:
+        """Return the prior of the slopes of log length that the pool shares, prompt length included."""
+        return BlockPrior(
+            tags=tags,
+            embedding=embedding + 1,
+            tag_precision=self.length_pool_tag_precision,
+            embedding_precision=self.length_pool_embedding_precision,
+            bias_precision=1.0,
+            bias_mean=0.0,
+        )
+
+    def billing_pool_slopes(self, *, tags: int, embedding: int) -> BlockPrior:
+        """Return the prior of the slopes of the billing factor that the pool shares, prompt length included."""
+        return BlockPrior(
+            tags=tags,
+            embedding=embedding + 1,
+            tag_precision=self.billing_pool_tag_precision,
+            embedding_precision=self.billing_pool_embedding_precision,
             bias_precision=1.0,
             bias_mean=0.0,
         )

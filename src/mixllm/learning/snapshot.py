@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixllm.interfaces import FloatArray
-from mixllm.predictors import LatencyForecast, LinearBank, expected_wait_s, length_features, tokens_from_log
+from mixllm.predictors import (
+    BillingFactors,
+    LatencyForecast,
+    LinearBank,
+    expected_wait_s,
+    length_features,
+    tokens_from_log,
+)
 from mixllm.types import Estimate, Forecast, LLMSpec, Price
 from mixllm.units import TOKENS_PER_MILLION
 
@@ -30,6 +37,8 @@ class Snapshot:
         The K LLMs of the pool, each with a price.
     quality, length
         Posteriors of quality over z and of log length over `length_features`.
+    billing
+        Factors between billed cost and list price, over `length_features`.
     latency
         Expected times of each LLM.
     judgements
@@ -43,6 +52,7 @@ class Snapshot:
     specs: tuple[LLMSpec, ...]
     quality: LinearBank
     length: LinearBank
+    billing: BillingFactors
     latency: tuple[LatencyForecast, ...]
     judgements: tuple[float, ...]
     cost_scale_usd: float
@@ -86,7 +96,9 @@ class Snapshot:
             Calls under way at each LLM; None: none.
         """
         quality, quality_std = self.quality.predict(features)
-        tokens, tokens_std = self._lengths(features, tokens_in, max_tokens_out)
+        extended = length_features(features, tokens_in)
+        tokens, tokens_std = self._lengths(extended, max_tokens_out)
+        billed = self.billing.predict(extended)
         usd_in, usd_out, ttft_s, tpot_s, relative_std = self._rates
         service_s = ttft_s + tpot_s * tokens
         wait_s = self._waits_s(service_s, in_flight)
@@ -118,8 +130,8 @@ class Snapshot:
                 quality_std.tolist(),
                 tokens.tolist(),
                 tokens_std.tolist(),
-                (tokens_in * usd_in + tokens * usd_out).tolist(),
-                (tokens_std * usd_out).tolist(),
+                (billed * (tokens_in * usd_in + tokens * usd_out)).tolist(),
+                (billed * tokens_std * usd_out).tolist(),
                 (wait_s + ttft_s).tolist(),
                 (ttft_s * relative_std).tolist(),
                 wait_s.tolist(),
@@ -131,9 +143,9 @@ class Snapshot:
         ]
 
     def _lengths(
-        self, features: FloatArray, tokens_in: int, max_tokens_out: int | None
+        self, extended: FloatArray, max_tokens_out: int | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        log_mean, log_std = self.length.predict(length_features(features, tokens_in))
+        log_mean, log_std = self.length.predict(extended)
         tokens, std = tokens_from_log(log_mean, log_std, self.length.residual_variances)
         limit = np.inf if max_tokens_out is None else float(max_tokens_out)
         return np.minimum(tokens, limit).astype(np.float64), np.minimum(std, limit).astype(np.float64)

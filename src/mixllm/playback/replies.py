@@ -25,6 +25,7 @@ class _Usage(msgspec.Struct):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    cost: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Called(msgspec.Struct, omit_defaults=True):
@@ -104,6 +105,8 @@ class PlannedReply:
         Tokens of the prompt, and of one choice.
     choices
         Number of equal choices.
+    cost_usd
+        Recorded cost, told as ``usage.cost`` as some providers do; None where the reply is not as recorded.
     include_usage
         Whether a stream ends with a chunk of its usage.
     ttft_s, latency_s
@@ -117,6 +120,7 @@ class PlannedReply:
     tokens_in: int
     tokens_out: int
     choices: int
+    cost_usd: float | None
     include_usage: bool
     ttft_s: float
     latency_s: float
@@ -197,7 +201,10 @@ class PlannedReply:
     def _usage(self) -> _Usage:
         tokens_out = self.tokens_out * self.choices
         return _Usage(
-            prompt_tokens=self.tokens_in, completion_tokens=tokens_out, total_tokens=self.tokens_in + tokens_out
+            prompt_tokens=self.tokens_in,
+            completion_tokens=tokens_out,
+            total_tokens=self.tokens_in + tokens_out,
+            cost=msgspec.UNSET if self.cost_usd is None else self.cost_usd,
         )
 
 
@@ -226,6 +233,8 @@ def plan_reply(request: ChatRequest, answer: RecordedAnswer, *, empty: bool = Fa
         text, tokens_out, finish_reason = text[: int(len(text) * share)], limit, "length"
         latency_s = answer.ttft_s + (latency_s - answer.ttft_s) * share
     options = request.stream_options
+    choices = request.n or 1
+    as_recorded = answer.recorded and tokens_out == answer.tokens_out and choices == 1
     return PlannedReply(
         model=request.model,
         text=text,
@@ -233,7 +242,8 @@ def plan_reply(request: ChatRequest, answer: RecordedAnswer, *, empty: bool = Fa
         finish_reason=finish_reason,
         tokens_in=answer.tokens_in,
         tokens_out=tokens_out,
-        choices=request.n or 1,
+        choices=choices,
+        cost_usd=answer.cost_usd if as_recorded else None,
         include_usage=options is not None and options.include_usage is True,
         ttft_s=answer.ttft_s,
         latency_s=latency_s,

@@ -6,6 +6,7 @@ seen both data, and a decay of the sums forgets.
 
 from mixllm.predictors.bank import LinearBank
 from mixllm.predictors.bayesian_linear import BayesianLinear
+from mixllm.predictors.billing import MAX_BILLING_FACTOR, BillingFactors, log_billing_factor
 from mixllm.predictors.latency import LatencyForecast, LatencyPredictor
 from mixllm.predictors.length import LengthPredictor, length_features, tokens_from_log
 from mixllm.predictors.pooling import pooled_prior_means
@@ -14,7 +15,9 @@ from mixllm.predictors.quality import QualityPredictor
 from mixllm.predictors.wait import expected_wait_s
 
 __all__ = [
+    "MAX_BILLING_FACTOR",
     "BayesianLinear",
+    "BillingFactors",
     "BlockPrior",
     "LatencyForecast",
     "LatencyPredictor",
@@ -23,6 +26,7 @@ __all__ = [
     "QualityPredictor",
     "expected_wait_s",
     "length_features",
+    "log_billing_factor",
     "pooled_prior_means",
     "quality_from_price",
     "tokens_from_log",

@@ -1,0 +1,65 @@
+"""Hard constraints: each with its message, in their order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.decision.forecasts import forecast
+
+from mixllm.decision import why_ineligible
+from mixllm.types import Capability, LLMSpec, Query
+
+SPEC = LLMSpec(name="a", context_window=1_000, capabilities=frozenset({Capability.TOOLS}))
+FORECAST = forecast(quality=0.6, cost_usd=0.002, latency_s=4.0)
+
+
+@pytest.mark.parametrize(
+    ("wish", "why"),
+    [
+        ({}, None),
+        ({"allowed_llms": frozenset({"a", "b"})}, None),
+        ({"allowed_llms": frozenset({"b"})}, "not among the allowed LLMs"),
+        ({"allowed_llms": frozenset()}, "not among the allowed LLMs"),
+        ({"needs": frozenset({Capability.TOOLS})}, None),
+        ({"needs": frozenset({Capability.VISION})}, "cannot do vision"),
+        (
+            {"needs": frozenset({Capability.VISION, Capability.TOOLS, Capability.JSON, Capability.AUDIO})},
+            "cannot do audio, json, vision",
+        ),
+        ({"tokens_in": 999}, None),
+        ({"tokens_in": 1_000}, "context window of 1000 tokens is too small for 1001"),
+        ({"tokens_in": 600, "max_tokens_out": 400}, None),
+        ({"tokens_in": 600, "max_tokens_out": 401}, "context window of 1000 tokens is too small for 1001"),
+        ({"prompt_chars": 40_000}, "context window of 1000 tokens is too small for 10001"),
+        ({"max_cost_usd": 0.002}, None),
+        ({"max_cost_usd": 0.0019}, "expected cost $0.002000 is above the limit of $0.001900"),
+        ({"max_cost_usd": 0.0}, "expected cost $0.002000 is above the limit of $0.000000"),
+        ({"min_quality": 0.6}, None),
+        ({"min_quality": 0.61}, "expected quality 0.600 is below the limit of 0.610"),
+        ({"max_latency_s": 4.0}, None),
+        ({"max_latency_s": 3.5}, "expected latency 4.00 s is above the limit of 3.50 s"),
+    ],
+)
+def test_each_constraint_says_why(wish: dict[str, Any], why: str | None) -> None:
+    assert why_ineligible(Query(text="hi", **wish), SPEC, FORECAST) == why
+
+
+def test_an_unknown_context_window_is_never_a_reason() -> None:
+    assert why_ineligible(Query(text="hi", tokens_in=10**9), LLMSpec(name="a"), FORECAST) is None
+
+
+def test_the_first_reason_is_given() -> None:
+    wishes: list[tuple[str, dict[str, Any]]] = [
+        ("allowed", {"allowed_llms": frozenset({"b"})}),
+        ("vision", {"needs": frozenset({Capability.VISION})}),
+        ("context window", {"tokens_in": 5_000}),
+        ("cost", {"max_cost_usd": 0.001}),
+        ("quality", {"min_quality": 0.9}),
+        ("latency", {"max_latency_s": 1.0}),
+    ]
+    for place, (word, _) in enumerate(wishes):
+        rest = {name: value for _, wish in wishes[place:] for name, value in wish.items()}
+        why = why_ineligible(Query(text="hi", **rest), SPEC, FORECAST)
+        assert why is not None
+        assert word in why
