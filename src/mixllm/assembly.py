@@ -41,7 +41,7 @@ from mixllm.store import MemoryStore, SQLiteStore
 from mixllm.tags import DEFAULT_DOMAINS, Domain, PrototypeTagger, TagFeatures, TruncatedProjection
 from mixllm.types import LLMSpec
 
-__all__ = ["Router", "build_encoder", "build_features", "build_policy", "build_recipe", "build_store", "build_weights"]
+__all__ = ["Router", "build_encoder", "build_features", "build_policy", "build_recipe", "build_store"]
 
 _MANIFEST = "router.json"
 _SCHEMA = 1
@@ -128,7 +128,7 @@ class Router(RouterCore):
                 reference=_known_reference(self.routing_config.reference_llm, llms),
             ),
             maker=DecisionMaker(
-                weights=build_weights(self.routing_config), policy=build_policy(self.routing_config.policy)
+                weights=_score_weights(self.routing_config), policy=build_policy(self.routing_config.policy)
             ),
             store=store if store is not None else MemoryStore(),
             clock=clock or SystemClock(),
@@ -307,17 +307,6 @@ def build_policy(config: PolicyConfig) -> Policy:
     return WarmUpPolicy(policy=policy, judgements=config.warmup_judgements, share=config.warmup_share, bounds=bounds)
 
 
-def build_weights(config: RoutingConfig) -> ScoreWeights:
-    """Return the weights of the score that `config` describes; raises `InvalidValueError`."""
-    return ScoreWeights(
-        trade_off=config.trade_off,
-        wait_weight=config.wait_weight,
-        wait_steepness_per_s=config.wait_steepness_per_s,
-        wait_onset=config.wait_onset,
-        deadline_s=config.deadline_s,
-    )
-
-
 def build_recipe(config: LearningConfig) -> Recipe:
     """Return the recipe of `config`; raises `ConfigError` for a name that it does not have."""
     known = Recipe.__slots__
@@ -337,6 +326,18 @@ def build_store(config: StoreConfig) -> Store:
     if config.kind == "memory":
         return MemoryStore()
     return SQLiteStore(path=Path(config.path), max_commit_delay_s=config.max_commit_delay_s)
+
+
+def _score_weights(config: RoutingConfig) -> ScoreWeights:
+    return ScoreWeights(
+        trade_off=config.trade_off,
+        wait_weight=config.wait_weight,
+        wait_steepness_per_s=config.wait_steepness_per_s,
+        wait_onset=config.wait_onset,
+        deadline_s=config.deadline_s,
+        caution=config.caution,
+        caution_judgements=config.caution_judgements,
+    )
 
 
 def _known_reference(reference: str | None, llms: Sequence[LLMSpec]) -> str | None:

@@ -44,3 +44,11 @@ def guarded(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> I
     path = pool_config(pool, tmp_path_factory.mktemp("guarded") / "mixllm.yaml", gateway=keys)
     with Serving(["serve", "--config", str(path)], env={"THE_KEY": KEY}) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def empty(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A running gateway without any LLM."""
+    path = pool_config(pool, tmp_path_factory.mktemp("empty") / "mixllm.yaml", model_list=[])
+    with Serving(["serve", "--config", str(path)]) as running:
+        yield running

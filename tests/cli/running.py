@@ -165,8 +165,8 @@ def chat(url: str, text: str, *, key: str | None = None) -> dict[str, Any]:
     return reply
 
 
-def decide(url: str, text: str) -> str:
-    """Have the gateway at `url` decide about `text`, and return the decision's id."""
+def decide(url: str, text: str) -> dict[str, Any]:
+    """Have the gateway at `url` decide about `text`, and return the decision."""
     body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
     answer = exchange(
         f"{url}/v1/route",
@@ -176,4 +176,13 @@ def decide(url: str, text: str) -> str:
         timeout_s=LIMIT_S,
     )
     assert answer.status == 200, answer.body
-    return str(json.loads(answer.body)["decision_id"])
+    decision: dict[str, Any] = json.loads(answer.body)
+    return decision
+
+
+def stored(url: str, decision_id: str) -> dict[str, Any]:
+    """Return what the gateway at `url` has stored of a decision."""
+    answer = exchange(f"{url}/v1/decisions/{decision_id}", timeout_s=LIMIT_S)
+    assert answer.status == 200, answer.body
+    found: dict[str, Any] = json.loads(answer.body)
+    return found

@@ -75,7 +75,7 @@ def test_a_summary_is_the_first_sentence_of_the_commands_help(name: str) -> None
 
 
 def test_every_command_has_json_help_and_described_options() -> None:
-    found = dict(leaves(cli, click.Context(cli, info_name="mixllm")))
+    found = dict(leaves(cli, click.Context(cli, info_name="mixllm", **cli.context_settings)))
     assert {"mixllm llms add", "mixllm config check", "mixllm playback"} <= set(found)
     for path, command in found.items():
         options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]

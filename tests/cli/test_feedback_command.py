@@ -1,51 +1,40 @@
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
-from tests.cli.running import KEY, LIMIT_S, Serving, decide, invoke, output_of, refusal, run
-
-from mixllm.cli.gateway_api import exchange
-
-
-def judgements(url: str, inference_id: str) -> list[dict[str, Any]]:
-    answer = exchange(f"{url}/v1/decisions/{inference_id}", timeout_s=LIMIT_S)
-    found: list[dict[str, Any]] = json.loads(answer.body)["feedback"]
-    return found
+from tests.cli.running import KEY, Serving, decide, invoke, output_of, refusal, run, stored
 
 
 def test_a_score_is_stored(gateway: Serving) -> None:
-    inference_id = decide(gateway.url, "What is 12 times 7?")
+    inference_id = decide(gateway.url, "What is 12 times 7?")["decision_id"]
     said = output_of(
         *("feedback", inference_id, "--quality", "0.8", "--url", gateway.url, "--source", "judge"),
         *("--tag", "team=blue", "--tag", "note=a=b", "--metric", "quality"),
     )
     assert (said["inference_id"], said["duplicate"]) == (inference_id, False)
-    (judgement,) = judgements(gateway.url, inference_id)
+    (judgement,) = stored(gateway.url, inference_id)["feedback"]
     assert (judgement["kind"], judgement["value"], judgement["source"]) == ("refined", 0.8, "judge")
     assert judgement["tags"] == [["note", "a=b"], ["team", "blue"]]
 
 
 @pytest.mark.parametrize(("thumb", "value"), [("--up", 1.0), ("--down", 0.0)])
 def test_a_thumb_is_stored(gateway: Serving, thumb: str, value: float) -> None:
-    inference_id = decide(gateway.url, "Write a poem.")
+    inference_id = decide(gateway.url, "Write a poem.")["decision_id"]
     done = run("feedback", inference_id, thumb, env={"MIXLLM_URL": gateway.url})
     assert (done.returncode, done.stdout) == (0, f"Feedback {inference_id}/user/quality is stored.\n")
-    (judgement,) = judgements(gateway.url, inference_id)
+    (judgement,) = stored(gateway.url, inference_id)["feedback"]
     assert (judgement["kind"], judgement["value"]) == ("binary", value)
 
 
 @pytest.mark.parametrize("score", ["0", "1"])
 def test_a_score_of_0_or_1_is_no_thumb(gateway: Serving, score: str) -> None:
-    inference_id = decide(gateway.url, "Translate this.")
+    inference_id = decide(gateway.url, "Translate this.")["decision_id"]
     invoke("feedback", inference_id, "--quality", score, "--url", gateway.url)
-    (judgement,) = judgements(gateway.url, inference_id)
+    (judgement,) = stored(gateway.url, inference_id)["feedback"]
     assert (judgement["kind"], judgement["value"]) == ("refined", float(score))
 
 
 def test_the_same_key_counts_once_and_another_judgement_conflicts(gateway: Serving) -> None:
-    inference_id = decide(gateway.url, "Hello")
+    inference_id = decide(gateway.url, "Hello")["decision_id"]
     again = ["feedback", inference_id, "--idempotency-key", f"k-{inference_id}", "--url", gateway.url]
     assert output_of(*again, "--up") == {
         "feedback_id": f"k-{inference_id}",
@@ -55,7 +44,7 @@ def test_the_same_key_counts_once_and_another_judgement_conflicts(gateway: Servi
     assert output_of(*again, "--up")["duplicate"] is True
     assert "was stored before, and counts once" in invoke(*again, "--up").stdout
     assert "already recorded with another content" in refusal(invoke(*again, "--down"))
-    assert len(judgements(gateway.url, inference_id)) == 1
+    assert len(stored(gateway.url, inference_id)["feedback"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def book() -> AnswerBook:
     return AnswerBook(log=synthetic_log(queries=40, seed=5))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pool(book: AnswerBook) -> Iterator[PlaybackServer]:
     """Six LLMs that answer at once."""
     with PlaybackServer(book, time_scale=0, keep_requests=64) as running:

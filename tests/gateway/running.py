@@ -257,7 +257,7 @@ _PROGRAM = """
 import sys
 from mixllm.config import load_config
 from mixllm.gateway.serve import serve
-serve(load_config(sys.argv[1]), on_ready=lambda url: print(url, flush=True))
+serve(load_config(sys.argv[1]), on_ready=lambda url: print(url, flush=True), grace_s=int(sys.argv[2]))
 """
 
 
@@ -270,18 +270,20 @@ class GatewayProcess:
         Its configuration; the port is chosen freely.
     folder
         Where its configuration file goes.
+    grace_s
+        How long it waits for open requests when it is told to stop.
     """
 
-    def __init__(self, tree: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, tree: Mapping[str, Any], folder: Path, *, grace_s: int = 10) -> None:
+        self.grace_s = grace_s
         self._path = folder / "gateway.yaml"
         self._path.write_text(json.dumps({**tree, "gateway": {"port": 0, **tree.get("gateway", {})}}))
         self.url: Url = ""
         self.log = ""
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(self._path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-c", _PROGRAM, str(self._path), str(self.grace_s)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
         if not self.url:

@@ -11,7 +11,7 @@ import msgspec
 import openai
 import pytest
 from tests.clients.wire import Handler, http_answer, open_wire, say, silence, sse_answer
-from tests.gateway.running import Gateway, Reply, closed_port
+from tests.gateway.running import Gateway, Reply, closed_port, eventually
 
 from mixllm.playback import BrokenStream, ConnectionDrop, EmptyAnswer, ErrorStatus, Garbage, Hang, PlaybackServer
 from mixllm.types import LLMSpec, Price
@@ -367,4 +367,4 @@ def test_a_fault_of_the_gateway_itself_is_recorded_and_tells_nothing(
     untouched.router.store.flush()
     newest = untouched.router.store.decisions(limit=1)
     assert [(outcome.status, outcome.error) for outcome in newest[0].outcomes] == [("error", "LookupError")]
-    assert "LookupError" in caplog.text
+    assert eventually(lambda: "LookupError" in caplog.text)

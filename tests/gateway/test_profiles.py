@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.gateway.running import Gateway, chat_body
 
@@ -45,6 +45,7 @@ def test_fast_shortens_the_deadline() -> None:
     assert profile.deadline_s < 30
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.floats(min_value=0, allow_infinity=False, allow_nan=False))
 def test_any_trade_off_can_be_named(trade_off: float) -> None:
     profile = read_profile(f"mixllm/auto-{trade_off!r}", trade_off=1.4)
@@ -53,6 +54,7 @@ def test_any_trade_off_can_be_named(trade_off: float) -> None:
     assert profile.trade_off == trade_off
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.text(max_size=20))
 def test_whatever_follows_the_prefix_is_a_profile_or_refused(rest: str) -> None:
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.gateway.running import Gateway, messages
 
@@ -106,6 +106,7 @@ def test_the_caller_s_key_does_not_go_to_the_llm(gateway: Gateway, playback: Pla
     assert "content-type" in names
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.dictionaries(_names, _values, max_size=5))
 def test_any_further_fields_pass_through(further: dict[str, Any]) -> None:
     body = {"model": "mixllm/auto", "messages": messages("x"), **further}
@@ -118,6 +119,7 @@ def test_any_further_fields_pass_through(further: dict[str, Any]) -> None:
     assert passed == sent
 
 
+@settings(deadline=None, derandomize=True)
 @given(_values)
 def test_nothing_in_place_of_a_field_crashes(value: Any) -> None:
     for name in sorted(_UNDERSTOOD):

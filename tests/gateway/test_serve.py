@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-from tests.gateway.running import GatewayProcess, Reply, chat_body, config_tree, entry
+from tests.gateway.running import Gateway, GatewayProcess, Reply, chat_body, config_tree, entry, eventually
 
 from mixllm.config import parse_config
 from mixllm.errors import ConfigError
 from mixllm.gateway.serve import serve
-from mixllm.playback import AnswerBook, PlaybackServer
+from mixllm.playback import AnswerBook, Hang, PlaybackServer
+from mixllm.store import SQLiteStore
 
 SHORT = ["atlas-large", "ember-mini"]
 
@@ -37,9 +38,18 @@ def judgements(gateway: GatewayProcess) -> dict[str, float]:
     return {status["spec"]["name"]: status["judgements"] for status in listed}
 
 
-def learning(gateway: GatewayProcess) -> dict[str, int]:
-    counts: dict[str, int] = gateway.ask("GET", "/health/ready").json["learning"]
-    return counts
+def in_flight(gateway: GatewayProcess) -> int:
+    return sum(status["in_flight"] for status in gateway.ask("GET", "/v1/llms").json["llms"])
+
+
+@contextlib.contextmanager
+def open_stream(gateway: GatewayProcess, body: object) -> Iterator[http.client.HTTPResponse]:
+    """Send a chat request and read its answer piece by piece."""
+    address = urlsplit(gateway.url)
+    with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=20)) as connection:
+        declared = {"content-type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", json.dumps(body).encode(), declared)
+        yield connection.getresponse()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -48,11 +58,7 @@ def test_a_signal_lets_the_open_stream_end_and_keeps_everything(
 ) -> None:
     tree = config_tree(slow_pool, tmp_path / "m.db", SHORT, max_commit_delay_s=5)
     with GatewayProcess(tree, tmp_path) as gateway:
-        address = urlsplit(gateway.url)
-        with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=20)) as connection:
-            body = json.dumps(chat_body("atlas-large", stream=True)).encode()
-            connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
-            answer = connection.getresponse()
+        with open_stream(gateway, chat_body("atlas-large", stream=True)) as answer:
             first = answer.readline()
             gateway.send(number)
             rest = answer.read()
@@ -62,9 +68,41 @@ def test_a_signal_lets_the_open_stream_end_and_keeps_everything(
     assert rest.endswith(b"data: [DONE]\n\n")
     assert status == 0
     assert gateway.log == ""
-    with GatewayProcess(tree, tmp_path) as again:
-        known = again.ask("GET", f"/v1/decisions/{answer.headers['x-mixllm-inference-id']}").json
-    assert [outcome["status"] for outcome in known["outcomes"]] == ["ok"]
+    with closing(SQLiteStore(path=tmp_path / "m.db")) as store:
+        known = store.decision(answer.headers["x-mixllm-inference-id"] or "")
+    assert [outcome.status for outcome in known.outcomes] == ["ok"]
+
+
+def test_requests_beyond_the_grace_are_cut_cleanly(
+    playback: PlaybackServer, slow_pool: PlaybackServer, tmp_path: Path
+) -> None:
+    tree = config_tree(playback, tmp_path / "m.db", SHORT)
+    tree["model_list"][1] = entry(msgspec.structs.replace(slow_pool.llm_specs()[0], name="slow", model="atlas-large"))
+    playback.put_faults("atlas-large", Hang())
+    log = slow_pool.book.log
+    longest = log.prompts[int(log.latency_s[:, 0].argmax())]
+    replies: list[Reply] = []
+    with GatewayProcess(tree, tmp_path, grace_s=1) as gateway:
+        waiting = threading.Thread(
+            target=lambda: replies.append(gateway.ask("POST", "/v1/chat/completions", chat_body("atlas-large")))
+        )
+        waiting.start()
+        with open_stream(gateway, chat_body("slow", longest, stream=True)) as answer:
+            assert answer.readline().startswith(b"data: ")
+            assert eventually(lambda: in_flight(gateway) == 2)
+            gateway.send(signal.SIGTERM)
+            rest = answer.read()
+        waiting.join()
+        status = gateway.finish()
+
+    assert [(reply.status, reply.error["code"]) for reply in replies] == [(503, "stopping")]
+    assert b"[DONE]" not in rest
+    assert json.loads(rest.rpartition(b"data: ")[2])["error"]["code"] == "stopping"
+    assert status == 0
+    assert "Traceback" not in gateway.log
+    with closing(SQLiteStore(path=tmp_path / "m.db")) as store:
+        ended = [outcome.status for decision in store.decisions() for outcome in decision.outcomes]
+    assert ended == ["cancelled", "cancelled"]
 
 
 def test_a_restart_goes_on_with_what_was_learned_and_with_the_pool(pool: PlaybackServer, tmp_path: Path) -> None:
@@ -80,6 +118,8 @@ def test_a_restart_goes_on_with_what_was_learned_and_with_the_pool(pool: Playbac
             gateway.ask("POST", "/v1/feedback", {"inference_id": inference_id, "value": turn % 3 == 0})
         gateway.send(signal.SIGTERM)
         assert gateway.finish() == 0
+    with closing(SQLiteStore(path=tmp_path / "m.db")) as store:
+        checkpoint = store.load_state()
     with GatewayProcess(tree, tmp_path) as again:
         kept = judgements(again)
         forecast = again.ask("POST", "/v1/route", chat_body()).json
@@ -88,6 +128,8 @@ def test_a_restart_goes_on_with_what_was_learned_and_with_the_pool(pool: Playbac
         again.send(signal.SIGTERM)
         assert again.finish() == 0
 
+    assert checkpoint is not None
+    assert checkpoint.position > 0
     assert kept == {"atlas-large": 3, "added": 3}
     assert {candidate["llm"] for candidate in forecast["candidates"]} == {"atlas-large", "added"}
     assert answered.status == 200
@@ -110,7 +152,7 @@ def test_a_kill_loses_and_repeats_no_acknowledged_feedback(pool: PlaybackServer,
                 enough.set()
 
     with GatewayProcess(tree, tmp_path) as gateway:
-        ids = [gateway.ask("POST", "/v1/route", chat_body("ember-mini")).json["decision_id"] for _ in range(400)]
+        ids = [gateway.ask("POST", "/v1/route", chat_body("ember-mini")).json["decision_id"] for _ in range(200)]
         threads = [threading.Thread(target=judge, args=(gateway, ids[start::4])) for start in range(4)]
         for thread in threads:
             thread.start()
@@ -121,32 +163,21 @@ def test_a_kill_loses_and_repeats_no_acknowledged_feedback(pool: PlaybackServer,
         assert gateway.finish() == -signal.SIGKILL
 
     assert 60 <= len(acknowledged) < len(ids)
-    with GatewayProcess(tree, tmp_path) as again:
-        stored = stored_feedback(again)
-        learned = judgements(again)
-        repeated = [send(again, inference_id) for inference_id in acknowledged]
-        rest = [send(again, inference_id) for inference_id in ids if inference_id not in set(acknowledged)]
-        again.send(signal.SIGTERM)
-        assert again.finish() == 0
-    with GatewayProcess(tree, tmp_path) as last:
-        finally_stored, finally_learned = stored_feedback(last), judgements(last)
+    with Gateway(parse_config(json.dumps(tree))) as again:
+        stored = again.router.store.counts()["feedback"]
+        learned = again.status_of("ember-mini")["judgements"]
+        repeated = [again.judge(inference_id, value=True).json["duplicate"] for inference_id in acknowledged]
+        others = sorted(set(ids) - set(acknowledged))
+        sent_now = [again.judge(inference_id, value=True).json["duplicate"] for inference_id in others]
+    with Gateway(parse_config(json.dumps(tree))) as last:
+        finally_stored = last.router.store.counts()["feedback"]
+        finally_learned = last.status_of("ember-mini")["judgements"]
 
     assert len(acknowledged) <= stored <= len(ids)
-    assert learned["ember-mini"] == stored
-    assert all(reply.json["duplicate"] is True for reply in repeated)
-    assert sum(reply.json["duplicate"] for reply in rest) == stored - len(acknowledged)
-    assert finally_stored == len(ids)
-    assert finally_learned["ember-mini"] == len(ids)
-
-
-def send(gateway: GatewayProcess, inference_id: str) -> Reply:
-    return gateway.ask("POST", "/v1/feedback", {"inference_id": inference_id, "value": True})
-
-
-def stored_feedback(gateway: GatewayProcess) -> int:
-    lines = gateway.ask("GET", "/metrics").body.decode().splitlines()
-    (line,) = [line for line in lines if line.startswith('mixllm_store_rows{kind="feedback"}')]
-    return int(float(line.rpartition(" ")[2]))
+    assert learned == stored
+    assert all(repeated)
+    assert sum(sent_now) == stored - len(acknowledged)
+    assert finally_stored == finally_learned == len(ids)
 
 
 def test_a_taken_port_is_refused_before_anything_is_opened(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixllm.gateway.usage import Answer, Chunk, Usage, read_answer, read_chunk, with_model
@@ -63,6 +63,7 @@ def test_a_model_that_is_no_text_does_not_hide_the_usage() -> None:
     assert read_answer(b'{"model":7,"usage":{"prompt_tokens":1}}') == Answer(usage=Usage(prompt_tokens=1))
 
 
+@settings(deadline=None, derandomize=True)
 @given(_anything, _anything, _anything)
 def test_whatever_an_endpoint_says_is_read(model: Any, usage: Any, choices: Any) -> None:
     body = msgspec.json.encode({"model": model, "usage": usage, "choices": choices})
@@ -71,6 +72,7 @@ def test_whatever_an_endpoint_says_is_read(model: Any, usage: Any, choices: Any)
     assert isinstance(read_chunk(body), Chunk)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.binary(max_size=50))
 def test_no_bytes_crash_it(body: bytes) -> None:
     assert isinstance(read_answer(body), Answer)

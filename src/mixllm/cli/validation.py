@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from mixllm.assembly import build_policy, build_recipe, build_weights
+from mixllm.assembly import build_recipe
 from mixllm.config import Config
-from mixllm.errors import ConfigError, InvalidValueError, did_you_mean
+from mixllm.errors import ConfigError, did_you_mean
 
 __all__ = ["check_routing_values"]
 
 
 def check_routing_values(config: Config) -> None:
-    """Raise `ConfigError` where routing or the recipe has a value that cannot be used."""
-    routing = config.routing
-    names = [entry.model_name for entry in config.model_list]
-    if routing.reference_llm is not None and routing.reference_llm not in names:
+    """Raise `ConfigError` where the reference LLM is not in the pool, or the recipe cannot be used."""
+    reference, names = config.routing.reference_llm, [entry.model_name for entry in config.model_list]
+    if reference is not None and reference not in names:
         raise ConfigError(
-            f"routing.reference_llm: no LLM named {routing.reference_llm!r} in the pool."
-            f"{did_you_mean(routing.reference_llm, names)}"
+            f"routing.reference_llm: no LLM named {reference!r} in the pool.{did_you_mean(reference, names)}"
         )
-    try:
-        build_weights(routing)
-    except InvalidValueError as error:
-        raise ConfigError(f"routing: {error}") from error
-    try:
-        build_policy(routing.policy)
-    except InvalidValueError as error:
-        raise ConfigError(f"routing.policy: {error}") from error
     build_recipe(config.learning)

@@ -78,6 +78,8 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         The LLM whose mean cost is the scale of cost; None takes the dearest.
     wait_weight, wait_steepness_per_s, wait_onset, deadline_s
         β, γ, ξ and τ of the waiting penalty (see `mixllm.decision.ScoreWeights`).
+    caution, caution_judgements
+        How much more quality counts while the pool has been judged little (see `mixllm.decision.ScoreWeights`).
     policy
         How scores become a choice.
     """
@@ -88,6 +90,8 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
     wait_steepness_per_s: float = 0.5
     wait_onset: float = 0.8
     deadline_s: float = 30.0
+    caution: float = 0.0
+    caution_judgements: float = 300.0
     policy: PolicyConfig = PolicyConfig()
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ _MAX_NODES = 100_000
 """Most values, counting those behind an anchor as often as they are referred to."""
 
 _MERGE = "tag:yaml.org,2002:merge"
+_COLLECTIONS = frozenset({"tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"})
 _FLOAT = "tag:yaml.org,2002:float"
 _FLOAT_WITHOUT_POINT = re.compile(r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$")
 _QUOTED = re.compile(r"'(?!<)[^']{2,}'|\"(?!<)[^\"]{2,}\"")
@@ -98,6 +99,8 @@ class _Tree:
             raise self._fault(line, f"has more than {_MAX_NODES} values, those behind anchors included. Shorten it.")
         if depth > _MAX_DEPTH:
             raise self._fault(line, f"is nested more than {_MAX_DEPTH} deep. Flatten it.")
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            raise self._fault(line, "has a tag ('!') that is not known. Leave it out.")
         if isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*path, place), depth + 1) for place, child in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
@@ -112,10 +115,10 @@ class _Tree:
             if key_node.tag == _MERGE:
                 merged.append(value_node)
                 continue
-            key = None if isinstance(key_node.value, list) else self._scalar(key_node, line)
+            key = key_node.value if isinstance(key_node.value, list) else self._scalar(key_node, line)
             if not isinstance(key, str):
-                kind = "a list or a mapping" if key is None else type(key).__name__
-                raise self._fault(line, f"has a key that is no word but {kind}. Quote it if it is meant.")
+                kind = type(key).__name__
+                raise self._fault(line, f"has a key that is no word but of type {kind}. Quote it if it is meant.")
             if key in tree:
                 raise self._fault(line, f"key {key!r} is given twice. Keep one.")
             self.lines.setdefault((*path, key), line)

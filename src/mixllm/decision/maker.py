@@ -83,7 +83,7 @@ class DecisionMaker:
         eligible, ineligible = self._sieve(query, specs, forecasts)
         if not eligible:
             raise NoEligibleLLMError({refusal.llm: refusal.reason for refusal in ineligible})
-        weights = self._weights_for(query)
+        weights = self._weights_for(query, forecasts)
         kept = [forecasts[row] for row in eligible]
         scores, stds = score(kept, weights=weights, cost_scale_usd=cost_scale_usd)
         propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=kept)
@@ -118,7 +118,7 @@ class DecisionMaker:
         if name not in names:
             raise UnknownLLMError(name, names)
         forecast = forecasts[names.index(name)]
-        weights = self._weights_for(query)
+        weights = self._weights_for(query, forecasts)
         scores, _ = score([forecast], weights=weights, cost_scale_usd=cost_scale_usd)
         candidate = Candidate(llm=name, forecast=forecast, score=float(scores[0]), propensity=1.0)
         return Choice(
@@ -130,14 +130,14 @@ class DecisionMaker:
             reason="the request names this LLM",
         )
 
-    def _weights_for(self, query: Query) -> ScoreWeights:
-        if query.trade_off is None and query.deadline_s is None:
+    def _weights_for(self, query: Query, forecasts: Sequence[Forecast]) -> ScoreWeights:
+        if query.trade_off is None and query.deadline_s is None and self.weights.caution == 0:
             return self.weights
-        return replace(
-            self.weights,
-            trade_off=self.weights.trade_off if query.trade_off is None else query.trade_off,
-            deadline_s=self.weights.deadline_s if query.deadline_s is None else query.deadline_s,
-        )
+        trade_off = query.trade_off
+        if trade_off is None:
+            trade_off = self.weights.cautious_trade_off(sum(forecast.judgements for forecast in forecasts))
+        deadline_s = self.weights.deadline_s if query.deadline_s is None else query.deadline_s
+        return replace(self.weights, trade_off=trade_off, deadline_s=deadline_s)
 
     @staticmethod
     def _sieve(

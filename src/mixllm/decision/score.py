@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,11 @@ class ScoreWeights:
         ξ in [0, 1], the share of `deadline_s` at which the penalty equals β.
     deadline_s
         τ > 0, the waiting time that users bear.
+    caution
+        κ >= 0, how much more quality counts while the pool has been judged little: λ is multiplied by
+        1 + κ·exp(−n/`caution_judgements`) after n judgements.
+    caution_judgements
+        Judgements of the whole pool after which caution has fallen to 1/e, > 0.
     """
 
     trade_off: float = 1.4
@@ -44,6 +50,8 @@ class ScoreWeights:
     wait_steepness_per_s: float = 0.5
     wait_onset: float = 0.8
     deadline_s: float = 30.0
+    caution: float = 0.0
+    caution_judgements: float = 300.0
 
     def __post_init__(self) -> None:
         non_negative("trade_off", self.trade_off)
@@ -51,6 +59,18 @@ class ScoreWeights:
         positive("wait_steepness_per_s", self.wait_steepness_per_s)
         fraction("wait_onset", self.wait_onset)
         positive("deadline_s", self.deadline_s)
+        non_negative("caution", self.caution)
+        positive("caution_judgements", self.caution_judgements)
+
+    def cautious_trade_off(self, judgements: float) -> float:
+        """Return λ as it is after `judgements` judgements of the pool.
+
+        Examples
+        --------
+        >>> ScoreWeights(trade_off=2.0, caution=1.0).cautious_trade_off(0)
+        4.0
+        """
+        return self.trade_off * (1.0 + self.caution * math.exp(-judgements / self.caution_judgements))
 
     @property
     def quality_weight(self) -> float:

@@ -26,9 +26,17 @@ from mixllm.errors import (
 )
 from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
 
-__all__ = ["error_event", "error_response", "json_response", "problem", "raw_response"]
+__all__ = ["StoppingError", "error_event", "error_response", "json_response", "problem", "raw_response"]
 
 JSON = "application/json"
+
+
+class StoppingError(MixLLMError):
+    """The gateway was told to stop, and did not wait any longer for this answer."""
+
+    def __init__(self) -> None:
+        super().__init__("The gateway is stopping. Send the request again in a moment.")
+
 
 _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (BodyTooLargeError, 413, "request_too_large"),
@@ -45,6 +53,7 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (UpstreamTimeoutError, 504, "upstream_timeout"),
     (UpstreamError, 502, "upstream_error"),
     (StoreError, 503, "store_unavailable"),
+    (StoppingError, 503, "stopping"),
     (MixLLMError, 500, "internal_error"),
 )
 """First match wins."""

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from mixllm.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeoutError
-from mixllm.gateway.answers import error_event, error_response, raw_response
+from mixllm.gateway.answers import StoppingError, error_event, error_response, raw_response
 from mixllm.gateway.requests import ChatRequest
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.usage import Usage, read_answer, read_chunk, with_model
@@ -185,6 +185,9 @@ class _StreamedAnswer(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
+        except asyncio.CancelledError:
+            # Starlette ends by itself where the client left; only a server that stops cancels the whole answer.
+            await send({"type": "http.response.body", "body": error_event(StoppingError()), "more_body": False})
         finally:
             # Closes the connection, which cancels the LLM's work where it still goes on.
             await self._close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mixllm.errors import UnknownLLMError
+from mixllm.gateway.answers import StoppingError, error_response
 from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.calls import Call
 from mixllm.gateway.departure import ClientLeftError, LeaveWatch
@@ -34,6 +36,9 @@ async def chat_completions(request: Request) -> Response:
             return await call.answer()
     except ClientLeftError:
         return Response(status_code=_CLIENT_LEFT)
+    except asyncio.CancelledError:
+        # Only a server that stops cancels a request.
+        return error_response(StoppingError())
 
 
 def _decide(router: RouterCore, chat: ChatRequest) -> tuple[Decision, LLMSpec]:

@@ -22,7 +22,6 @@ from mixllm.types import Secret
 __all__ = ["check_exposure", "resolve_keys", "serve"]
 
 _ENV_REFERENCE = "os.environ/"
-_GRACE_S = 30
 _GC_THRESHOLD = 20_000
 
 
@@ -31,6 +30,7 @@ def serve(
     *,
     environ: Mapping[str, str] | None = None,
     on_ready: Callable[[str], None] | None = None,
+    grace_s: int = 30,
 ) -> None:
     """Run the gateway until it is told to stop (SIGINT, SIGTERM); open streams are finished first.
 
@@ -42,6 +42,8 @@ def serve(
         Where keys given as ``os.environ/NAME`` are looked up; None takes the process's environment.
     on_ready
         Called with the base URL when requests are accepted.
+    grace_s
+        How long open requests may go on after the signal; those that do are cancelled then.
 
     Raises
     ------
@@ -63,7 +65,7 @@ def serve(
                 access_log=False,
                 server_header=False,
                 date_header=False,
-                timeout_graceful_shutdown=_GRACE_S,
+                timeout_graceful_shutdown=grace_s,
             ),
             on_ready=None if on_ready is None else lambda: on_ready(_url(listener)),
         )

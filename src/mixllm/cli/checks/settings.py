@@ -34,7 +34,7 @@ def check_pool(config: Config, path: str) -> Iterator[Finding]:
 
 
 def check_routing(config: Config) -> Finding:
-    """Look at the score's weights, the policy, the recipe and the reference LLM."""
+    """Look at the recipe and the reference LLM."""
     try:
         check_routing_values(config)
     except MixLLMError as error:

@@ -1,0 +1,461 @@
+"""Reading configurations: lines, names, variables, secrets, and everything that people get wrong."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mixllm.config import Config, decode_model_entry, load_config, parse_config
+from mixllm.config.reading import RESERVED_VARIABLES
+from mixllm.errors import ConfigError
+from mixllm.types import Capability, Secret
+
+FULL = """\
+model_list:
+  - model_name: small
+    litellm_params:
+      model: openai/gpt-4o-mini
+      api_key: os.environ/OPENAI_API_KEY
+      timeout: 45
+      max_parallel_requests: 7
+      rpm: 60
+      tpm: 1000
+    model_info:
+      max_input_tokens: 128000
+      supports_vision: true
+      supports_function_calling: false
+      input_cost_per_token: 1.5e-07
+      output_cost_per_token: 6e-7
+      cache_read_input_token_cost: 7.5e-8
+      output_cost_per_reasoning_token: 1e-6
+      stream_usage: false
+  - model_name: local
+    litellm_params:
+      model: qwen2.5
+      api_base: http://127.0.0.1:8000/v1/
+      api_key: sk-literal
+      input_cost_per_token: 0
+      output_cost_per_token: 0
+routing:
+  lambda: 2
+  reference_llm: small
+  wait_weight: 0.2
+  wait_steepness_per_s: 0.4
+  wait_onset: 0.7
+  deadline_s: 20
+  policy:
+    name: squarecb
+    exploration: 0.5
+    gap_weight: 50
+    scale: 2
+    max_cost_ratio: 4
+    min_quality: 0.3
+    warmup_judgements: 20
+    warmup_share: 0.1
+encoder: {kind: folder, path: /models/m, max_chars: 4000}
+tags:
+  domains: [{name: maths, description: sums}]
+  temperature: 0.1
+  projection_dimension: 32
+learning: {checkpoint_interval_s: 5, recipe: {tag_precision: 3}}
+store: {kind: memory, path: other.db, max_commit_delay_s: 0.5}
+gateway:
+  host: 0.0.0.0
+  port: 9000
+  api_keys: [sk-client, os.environ/CLIENT_KEY]
+  max_body_bytes: 2048
+  connect_timeout_s: 2
+privacy: {store_prompts: true}
+"""
+
+
+def test_every_setting_reaches_the_configuration() -> None:
+    config = parse_config(FULL)
+    small, local = config.model_list
+    assert small.litellm_params.rpm == 60
+    assert small.litellm_params.tpm == 1000
+    routing = config.routing
+    assert (routing.trade_off, routing.reference_llm, routing.wait_weight) == (2.0, "small", 0.2)
+    assert (routing.wait_steepness_per_s, routing.wait_onset, routing.deadline_s) == (0.4, 0.7, 20.0)
+    policy = routing.policy
+    assert (policy.name, policy.exploration, policy.gap_weight, policy.scale) == ("squarecb", 0.5, 50.0, 2.0)
+    assert (policy.max_cost_ratio, policy.min_quality) == (4.0, 0.3)
+    assert (policy.warmup_judgements, policy.warmup_share) == (20, 0.1)
+    assert (config.encoder.kind, config.encoder.path, config.encoder.max_chars) == ("folder", "/models/m", 4000)
+    assert [(domain.name, domain.description) for domain in config.tags.domains] == [("maths", "sums")]
+    assert (config.tags.temperature, config.tags.projection_dimension) == (0.1, 32)
+    assert (config.learning.checkpoint_interval_s, config.learning.recipe) == (5.0, {"tag_precision": 3.0})
+    assert (config.store.kind, config.store.path, config.store.max_commit_delay_s) == ("memory", "other.db", 0.5)
+    assert (config.gateway.host, config.gateway.port, config.gateway.max_body_bytes) == ("0.0.0.0", 9000, 2048)
+    assert config.gateway.connect_timeout_s == 2.0
+    assert [key.reveal() for key in config.gateway.api_keys] == ["sk-client", "os.environ/CLIENT_KEY"]
+    assert config.privacy.store_prompts
+    assert local.model_name == "local"
+
+
+def test_the_pool_in_litellms_shape_becomes_specs() -> None:
+    small, local = parse_config(FULL).specs()
+    assert (small.name, small.model, small.api_base) == ("small", "gpt-4o-mini", "https://api.openai.com/v1")
+    assert (small.api_key_env, small.timeout_s, small.max_in_flight) == ("OPENAI_API_KEY", 45.0, 7)
+    assert (small.context_window, small.stream_usage) == (128_000, False)
+    assert small.capabilities == {Capability.JSON, Capability.VISION}
+    assert small.price is not None
+    assert small.price.usd_per_million_tokens_in == pytest.approx(0.15)
+    assert small.price.usd_per_million_tokens_out == pytest.approx(0.6)
+    assert small.price.usd_per_million_tokens_cached_in == pytest.approx(0.075)
+    assert small.price.usd_per_million_tokens_reasoning == pytest.approx(1.0)
+    assert (local.model, local.api_base, local.api_key_env) == ("qwen2.5", "http://127.0.0.1:8000/v1", None)
+    assert local.price is not None
+    assert local.price.blended_usd_per_million_tokens == 0.0
+    assert local.capabilities == {Capability.TOOLS, Capability.JSON}
+
+
+def test_literal_keys_are_kept_apart() -> None:
+    assert parse_config(FULL).secrets() == {"local": Secret("sk-literal")}
+
+
+def test_defaults_need_no_file() -> None:
+    for text in ("", "# all commented out", "model_list:\nrouting:\ngateway:\n", "{}"):
+        assert parse_config(text) == Config()
+
+
+def entry(params: str, rest: str = "") -> str:
+    return f"model_list:\n- model_name: a\n  litellm_params: {{{params}}}\n{rest}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a", "must be a mapping of sections"),
+        ("just words", "must be a mapping of sections"),
+        ("routing:\n  lamda: 2", "line 2: unknown key 'lamda' in routing. Did you mean 'lambda'"),
+        ("rooting: {}", "line 1: unknown key 'rooting'. Did you mean 'routing'"),
+        ("zzz: {}", "line 1: unknown key 'zzz'. Valid keys: encoder, gateway"),
+        ("a: 1\nrouting: {}", "line 1: unknown key 'a'"),
+        ("routing:\n  policy:\n    nam: ucb", "line 3: unknown key 'nam' in routing.policy. Did you mean 'name'"),
+        ("routing:\n  policy: {name: usb}", "line 2: routing.policy.name: Invalid enum value 'usb'"),
+        ("routing:\n  lambda: much", "line 2: routing.lambda: Expected `float`, got `str`"),
+        ("routing:\n  lambda: true", "line 2: routing.lambda: Expected `float`, got `bool`"),
+        ("routing:\n\n  lambda: -1", "line 3: routing: lambda must be a finite number >= 0; got -1"),
+        ("routing:\n  lambda: .nan", "line 2: routing: lambda must be a finite number"),
+        ("routing: []", "line 1: routing: Expected `object`, got `array`"),
+        ("routing:\n  wait_onset: 7", "line 2: routing: wait_onset must be between 0 and 1"),
+        ("routing:\n  deadline_s: .inf", "line 2: routing: deadline_s must be a finite number > 0"),
+        ("routing:\n  wait_steepness_per_s: 0", "wait_steepness_per_s must be a finite number > 0"),
+        ("routing:\n  wait_weight: -2", "wait_weight must be"),
+        ("routing:\n  policy:\n    exploration: -1", "line 3: routing.policy: exploration must be"),
+        ("routing:\n  policy: {gap_weight: 0}", "gap_weight must be"),
+        ("routing:\n  policy: {scale: 0}", "scale must be"),
+        ("routing:\n  policy: {max_cost_ratio: -1}", "max_cost_ratio must be"),
+        ("routing:\n  policy: {min_quality: 2}", "min_quality must be between 0 and 1"),
+        ("routing:\n  policy: {warmup_judgements: -1}", "warmup_judgements must be"),
+        ("routing:\n  policy: {warmup_share: 1.5}", "warmup_share must be between 0 and 1"),
+        ("encoder: {max_chars: 0}", "max_chars must be"),
+        ("encoder: {kind: folder}", "path must be given where the kind is 'folder'"),
+        ("encoder: {kind: word2vec}", "Invalid enum value 'word2vec'"),
+        ("tags: {temperature: 0}", "temperature must be"),
+        ("tags: {projection_dimension: 0}", "projection_dimension must be"),
+        ("tags:\n  domains:\n  - {name: ' ', description: x}", "line 3: tags.domains.0: name must be more than blanks"),
+        ("tags: {domains: [{name: x}]}", "missing required field `description`"),
+        (
+            "tags: {domains: [{name: x, description: y}, {name: x, description: z}]}",
+            "without two domains of the same name",
+        ),
+        ("learning: {checkpoint_interval_s: 0}", "checkpoint_interval_s must be"),
+        ("learning: {recipe: {tag_precision: x}}", "Expected `float`, got `str`"),
+        ("store: {max_commit_delay_s: -1}", "max_commit_delay_s must be 0 to 60"),
+        ("store: {path: ''}", "path must be the path of a file"),
+        ("store: {kind: postgres}", "Invalid enum value 'postgres'"),
+        ("gateway: {port: 70000}", "port must be between 0 and 65535"),
+        ("gateway: {port: 0x" + "f" * 5_000 + "}", "port"),
+        ("gateway: {host: ' '}", "host must be"),
+        ("gateway: {max_body_bytes: 1}", "max_body_bytes must be >= 1024"),
+        ("gateway: {connect_timeout_s: 0}", "connect_timeout_s must be"),
+        ("gateway:\n  api_keys: [' ']", "api_keys must be without blank keys"),
+        ("gateway:\n  api_keys: sk-1", "line 2: gateway.api_keys: Expected `array`, got `str`"),
+        ("model_list: {}", "model_list: Expected `array`, got `object`"),
+        ("model_list: [3]", "Expected `object`, got `int`"),
+        ("model_list:\n- model_name: a", "line 2: model_list.0: Object missing required field `litellm_params`"),
+        (entry("model: x"), "line 2: model_list entry 'a': no api_base is given"),
+        (entry("model: anthropic/x"), "names no provider with a known OpenAI-compatible endpoint"),
+        (entry("model: ' '"), "line 3: .*model must be a name"),
+        (entry("model: openai/x, api_base: 'ftp://x'"), "api_base must be a URL"),
+        (entry("model: openai/x, timeout: 0"), "line 3: model_list.0.litellm_params: timeout must be"),
+        (entry("model: openai/x, max_parallel_requests: 0"), "max_parallel_requests must be"),
+        (entry("model: openai/x, rpm: -1"), "rpm must be"),
+        (entry("model: openai/x, input_cost_per_token: 1"), "go together"),
+        (entry("model: openai/x, input_cost_per_token: -1, output_cost_per_token: 1"), "input_cost_per_token must be"),
+        (entry("model: openai/x, api_key: os.environ/"), "api_key names no variable"),
+        (entry("model: openai/x, temperature: 1"), "unknown key 'temperature' in model_list.0.litellm_params"),
+        (entry("model: openai/x", "  model_info: {max_input_tokens: 0}"), "max_input_tokens must be"),
+        (entry("model: openai/x", "  model_info: {cache_read_input_token_cost: -1}"), "cache_read_input_token_cost"),
+        ("model_list: [{model_name: ' a', litellm_params: {model: openai/x}}]", "name must be 1 to 200 printable"),
+        ("model_list: [{model_name: mixllm/auto, litellm_params: {model: openai/x}}]", "which is reserved"),
+        (
+            "model_list: [{model_name: a, litellm_params: &p {model: openai/x}}, {model_name: a, litellm_params: *p}]",
+            "without two entries of the same model_name",
+        ),
+    ],
+)
+def test_mistakes_name_the_line_and_the_key(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        parse_config(text, name="my.yaml")
+    assert str(caught.value).startswith("my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("api_key", "leaks"),
+    [
+        ("sk-very-secret", False),
+        ("'sk-very-secret'", False),
+        ("[sk-very-secret]", True),
+        ("{sk-very-secret: 1}", True),
+        ("*sk-very-secret", True),
+        ("!sk-very-secret x", True),
+        ("99887766554433", True),
+    ],
+)
+def test_secrets_never_show(api_key: str, leaks: bool) -> None:
+    text = entry(f"model: openai/x, api_key: {api_key}") + f"gateway: {{api_keys: [{api_key}]}}"
+    secret = "99887766554433" if api_key[0] == "9" else "sk-very-secret"
+    if leaks:
+        with pytest.raises(ConfigError) as caught:
+            parse_config(text)
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert secret not in str(error)
+            error = error.__cause__
+        return
+    config = parse_config(text)
+    assert secret not in repr(config)
+    assert secret not in str(config.specs())
+    assert secret not in repr(config.secrets())
+    with pytest.raises(TypeError):
+        msgspec.json.encode(config)
+    assert config.secrets()["a"].reveal() == secret
+
+
+def test_a_litellm_file_works_and_its_own_sections_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    text = (
+        "model_list:\n- model_name: gpt\n  litellm_params: {model: openai/gpt-4o, api_key: os.environ/KEY}\n"
+        "  model_info: {id: 1a, mode: chat, base_model: gpt-4o, max_tokens: 5, max_output_tokens: 5}\n"
+        "litellm_settings: {drop_params: true}\ngeneral_settings: {master_key: sk-1}\nrouter_settings: {x: [1]}\n"
+        "environment_variables: {A: b}\n"
+    )
+    with caplog.at_level(logging.WARNING):
+        config = parse_config(text)
+    assert [spec.name for spec in config.specs()] == ["gpt"]
+    assert caplog.text.count("concerns LiteLLM alone") == 4
+    assert "sk-1" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("provider", "base"),
+    [("groq", "https://api.groq.com/openai/v1"), ("openrouter", "https://openrouter.ai/api/v1")],
+)
+def test_known_providers_need_no_api_base(provider: str, base: str) -> None:
+    (spec,) = parse_config(entry(f"model: {provider}/some/model")).specs()
+    assert (spec.api_base, spec.model) == (base, "some/model")
+
+
+def test_a_provider_is_cut_off_also_where_an_api_base_is_given() -> None:
+    (spec,) = parse_config(entry("model: openai/qwen, api_base: http://h/v1")).specs()
+    assert (spec.api_base, spec.model) == ("http://h/v1", "qwen")
+    (spec,) = parse_config(entry("model: Qwen/Qwen2.5, api_base: http://h/v1")).specs()
+    assert spec.model == "Qwen/Qwen2.5"
+
+
+# --- variables --------------------------------------------------------------------------------------------------------
+
+
+def test_variables_go_over_the_file() -> None:
+    environ = {
+        "MIXLLM_ROUTING__LAMBDA": "3",
+        "MIXLLM_ROUTING__POLICY__NAME": "thompson",
+        "MIXLLM_STORE__PATH": "x.db",
+        "MIXLLM_GATEWAY__API_KEYS": "[sk-1, sk-2]",
+        "MIXLLM_PRIVACY__STORE_PROMPTS": "true",
+        "OTHER": "x",
+    }
+    config = parse_config("routing: {lambda: 1, deadline_s: 9}\nstore:\n", environ=environ)
+    assert (config.routing.trade_off, config.routing.deadline_s) == (3.0, 9.0)
+    assert config.routing.policy.name == "thompson"
+    assert config.store.path == "x.db"
+    assert [key.reveal() for key in config.gateway.api_keys] == ["sk-1", "sk-2"]
+    assert config.privacy.store_prompts
+
+
+def test_variables_of_the_command_line_are_no_settings() -> None:
+    assert RESERVED_VARIABLES
+    assert parse_config("", environ=dict.fromkeys(RESERVED_VARIABLES, "x")) == Config()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("MIXLLM_ROUTING__LAMDA", "1", "MIXLLM_ROUTING__LAMDA sets nothing. Did you mean 'MIXLLM_ROUTING__LAMBDA'"),
+        ("MIXLLM_ROTING__LAMBDA", "1", "MIXLLM_ROTING__LAMBDA sets nothing"),
+        ("MIXLLM_", "1", "MIXLLM_ sets nothing"),
+        ("MIXLLM_ROUTING__", "1", "sets nothing"),
+        ("MIXLLM_ROUTING__LAMBDA__X", "1", "sets nothing"),
+        ("MIXLLM_LEARNING__RECIPE__TAG_PRECISION", "1", "sets nothing"),
+        ("MIXLLM_ROUTING__LAMBDA", "much", "^variable MIXLLM_ROUTING__LAMBDA: routing.lambda: Expected `float`"),
+        ("MIXLLM_ROUTING__LAMBDA", "-1", "^variable MIXLLM_ROUTING__LAMBDA: routing: lambda must be"),
+        ("MIXLLM_ROUTING__LAMBDA", "[1", "^variable MIXLLM_ROUTING__LAMBDA, line 1: is not valid YAML"),
+        ("MIXLLM_ROUTING__LAMBDA", "\udc80", "has a character that YAML does not allow"),
+        ("MIXLLM_STORE__PATH", "2024", "^variable MIXLLM_STORE__PATH: store.path: Expected `str`, got `int`"),
+        ("MIXLLM_MODEL_LIST__MODEL_NAME", "x", "no section there"),
+    ],
+)
+def test_mistakes_in_variables_name_the_variable(variable: str, value: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_config(FULL, environ={variable: value})
+
+
+def test_a_secret_in_a_variable_never_shows() -> None:
+    for value in ("*sk-very-secret", "!sk-very-secret x", "{sk-very-secret: 1}", "[{sk-very-secret: 2}]"):
+        with pytest.raises(ConfigError) as caught:
+            parse_config("", environ={"MIXLLM_GATEWAY__API_KEYS": value})
+        assert "sk-very-secret" not in str(caught.value)
+        assert "MIXLLM_GATEWAY__API_KEYS" in str(caught.value)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mixllm.yaml"
+    path.write_text(FULL, "utf-8")
+    assert load_config(path) == load_config(str(path)) == parse_config(FULL)
+    assert load_config(path, environ={"MIXLLM_ROUTING__LAMBDA": "9"}).routing.trade_off == 9.0
+    path.write_text("﻿routing: {lambda: 4}  # with a byte order mark", "utf-8")
+    assert load_config(path).routing.trade_off == 4.0
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.yaml"
+    with pytest.raises(ConfigError, match=r"missing\.yaml: cannot be read \(No such file"):
+        load_config(missing)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+    with pytest.raises(ConfigError, match="no possible path"):
+        load_config("a\0b")
+
+
+@pytest.mark.parametrize("data", [b"a: \xff", "routing: {lambda: 2}".encode("utf-16"), b"\xc3("])
+def test_files_that_are_not_utf_8_are_named(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"latin\.yaml: is not UTF-8 text \(byte \d+\)\. Save it as UTF-8"):
+        load_config(path)
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.yaml"
+    with path.open("wb") as file:
+        file.truncate(20 * 1024**3)  # Sparse: 20 GiB that nobody could read into memory.
+    with pytest.raises(ConfigError, match=r"huge\.yaml: is larger than 4194304 bytes"):
+        load_config(path)
+    with pytest.raises(ConfigError, match="is larger than"):
+        parse_config("#" * (4 * 1024 * 1024 + 1))
+
+
+# --- anything at all --------------------------------------------------------------------------------------------------
+
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**400), 10**400)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.dates()
+    | st.binary(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    children: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        children = list(value.items())
+    elif isinstance(value, list):
+        children = list(enumerate(value))
+    return [path, *(place for key, child in children for place in places(child, (*path, key)))]
+
+
+def parsed(text: str, environ: dict[str, str]) -> str:
+    """Return the message of the one error that is allowed, or nothing."""
+    try:
+        parse_config(text, environ=environ)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_wrong_types_everywhere_are_config_errors(data: st.DataObject) -> None:
+    tree: Any = yaml.safe_load(FULL.replace("6e-7", "6.0e-7").replace("7.5e-8", "7.5e-08").replace("1e-6", "1.0e-6"))
+    path = data.draw(st.sampled_from(places(tree)))
+    odd = data.draw(ODD)
+    if not path:
+        tree = odd
+    else:
+        at = tree
+        for key in path[:-1]:
+            at = at[key]
+        at[path[-1]] = odd
+    try:
+        text = yaml.safe_dump(tree, allow_unicode=True)
+    except ValueError:
+        return  # An integer that Python refuses to write.
+    outcome = parsed(text, {})
+    assert outcome or parse_config(text).specs() is not None
+
+
+@given(st.dictionaries(st.text(max_size=20).map(lambda name: f"MIXLLM_{name}"), st.text(max_size=20), max_size=3))
+def test_any_variables_are_read_or_refused(environ: dict[str, str]) -> None:
+    outcome = parsed("", environ)
+    assert not outcome or "ariable" in outcome
+
+
+# --- single entries ---------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_of_the_pool_is_decoded_by_itself() -> None:
+    decoded = decode_model_entry({"model_name": "a", "litellm_params": {"model": "openai/x"}})
+    assert decoded.spec().model == "x"
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        (None, "model entry: Expected `object`, got `null`"),
+        ([], "Expected `object`, got `array`"),
+        ({}, "missing required field `model_name`"),
+        ({"model_nam": "a"}, "unknown key 'model_nam'. Did you mean 'model_name'"),
+        ({"model_name": 3, "litellm_params": {"model": "x"}}, "model_name: Expected `str`, got `int`"),
+        ({"model_name": "a", "litellm_params": {"model": "x", "api_key": 3}}, "api_key: Expected `str`, got `int`"),
+        ({"model_name": "a", "litellm_params": {"model": "x", "timeout": -1}}, "timeout must be"),
+    ],
+)
+def test_an_entry_that_is_none_is_refused(tree: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        decode_model_entry(tree)
+
+
+def test_an_entry_that_is_nested_without_end_is_refused() -> None:
+    tree: Any = []
+    for _ in range(5_000):
+        tree = [tree]
+    for nested in (tree, {"model_name": tree}, {"model_name": "a", "litellm_params": tree}):
+        with pytest.raises(ConfigError, match="model entry"):
+            decode_model_entry(nested)
