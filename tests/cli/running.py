@@ -24,8 +24,8 @@ KEY = "sk-only-for-this-test"
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this process's environment without any of MixLLM's own variables."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MIXLLM_")}
+    """Return this process's environment without any of MixLLM's own variables, and without a terminal's width."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MIXLLM_") and name != "COLUMNS"}
     return {**kept, **(extra or {})}
 
 

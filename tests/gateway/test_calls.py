@@ -329,6 +329,16 @@ async def test_cached_and_reasoning_tokens_are_kept(gateway: Gateway) -> None:
     assert reply.headers["x-mixllm-cost-usd"] == "0.000200000"
 
 
+@pytest.mark.parametrize(("cost", "charged"), [(0.25, 0.25), ({"total": 1}, 200e-6), (-1, 200e-6)])
+async def test_the_billed_cost_goes_before_the_price(gateway: Gateway, cost: object, charged: float) -> None:
+    body = json.dumps({**ANSWER, "usage": {"prompt_tokens": 100, "completion_tokens": 50, "cost": cost}}).encode()
+
+    reply = await wired(gateway, say(http_answer(body)))
+
+    assert float(reply.headers["x-mixllm-cost-usd"]) == pytest.approx(charged)
+    assert outcome_of(gateway, reply)["cost_usd"] == pytest.approx(charged)
+
+
 async def test_a_wait_in_milliseconds_is_passed_on_in_whole_seconds(untouched: Gateway) -> None:
     answer = http_answer(b"busy", status=429, headers=["Content-Type: text/plain", "retry-after-ms: 1200"])
 

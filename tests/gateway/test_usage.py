@@ -59,6 +59,28 @@ def test_counts_that_cannot_be_are_not_believed_and_hide_nothing_else(usage: str
     assert (chunk.model, chunk.usage, len(chunk.choices or ())) == ("m", None, 1)
 
 
+@pytest.mark.parametrize(
+    ("cost", "cost_usd"),
+    [
+        ("0.0123", 0.0123),
+        ("1", 1.0),
+        ("0", 0.0),
+        ("null", None),
+        ("-0.1", None),
+        ("1e9", None),
+        ("true", None),
+        ('"0.1"', None),
+        ('{"total_cost":0.1}', None),
+    ],
+)
+def test_a_told_cost_is_read_and_never_hides_the_tokens(cost: str, cost_usd: float | None) -> None:
+    usage = read_answer(f'{{"usage":{{"prompt_tokens":3,"completion_tokens":4,"cost":{cost}}}}}'.encode()).usage
+
+    assert usage is not None
+    assert usage.cost_usd == cost_usd
+    assert (usage.prompt_tokens, usage.completion_tokens) == (3, 4)
+
+
 def test_a_model_that_is_no_text_does_not_hide_the_usage() -> None:
     assert read_answer(b'{"model":7,"usage":{"prompt_tokens":1}}') == Answer(usage=Usage(prompt_tokens=1))
 

@@ -68,9 +68,10 @@ def command(
 def _show(result: DemoResult, console: Console) -> None:
     console.print(per_llm_table(result.per_llm, result.reference))
     console.print(final_table(result))
+    saved = 1.0 - result.cost_ratio
     console.print(
         f"{result.queries} queries in {result.seconds:.0f} s: [bold]{result.quality_ratio:.1%}[/bold] of the quality "
-        f"of always asking {result.reference}, [bold]{1.0 - result.cost_ratio:.1%}[/bold] of its cost saved. The gateway "
+        f"of always asking {result.reference}, [bold]{saved:.1%}[/bold] of its cost saved. The gateway "
         f"added {result.overhead_ms.p50:.2f} ms (p50), {result.overhead_ms.p99:.2f} ms (p99)."
     )
     if result.failed:

@@ -105,7 +105,7 @@ def _entry(book: AnswerBook, llm: str, pool_port: int) -> dict[str, object]:
     price = book.price(llm)
     return {
         "model_name": llm,
-        "litellm_params": {"model": llm, "api_base": f"http://127.0.0.1:{pool_port}/v1"},
+        "litellm_params": {"model": f"openai/{llm}", "api_base": f"http://127.0.0.1:{pool_port}/v1"},
         "model_info": {
             "input_cost_per_token": price.usd_per_million_tokens_in / TOKENS_PER_MILLION,
             "output_cost_per_token": price.usd_per_million_tokens_out / TOKENS_PER_MILLION,

@@ -152,7 +152,7 @@ class Call:
                 tokens_out=tokens_out,
                 cached_tokens_in=usage.cached_tokens_in if usage else 0,
                 reasoning_tokens=usage.reasoning_tokens if usage else 0,
-                cost_usd=usage.cost if usage else None,
+                cost_usd=usage.cost_usd if usage else None,
                 latency_s=(ended_s or time.perf_counter()) - self.called_s,
                 ttft_s=None if self.first_s is None else self.first_s - self.called_s,
                 streamed=self.chat.stream,

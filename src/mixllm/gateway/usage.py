@@ -14,7 +14,6 @@ _MAX_TOKENS = 100_000_000
 _MAX_COST_USD = 10_000.0
 
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_MAX_TOKENS)]
-_CostUsd: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=_MAX_COST_USD)]
 
 
 class _InDetails(msgspec.Struct, frozen=True):
@@ -32,12 +31,19 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: _Count | None = None
     prompt_tokens_details: _InDetails | None = None
     completion_tokens_details: _OutDetails | None = None
-    cost: _CostUsd | None = None
+    cost: Any = None  # an object at some providers, which must not hide the tokens
 
     @property
     def cached_tokens_in(self) -> int:
         """Prompt tokens read from the provider's cache."""
         return (self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens) or 0
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The billed cost; None where it is not told, or cannot be."""
+        cost = self.cost
+        plausible = type(cost) in (int, float) and 0 <= cost <= _MAX_COST_USD
+        return float(cost) if plausible else None
 
     @property
     def reasoning_tokens(self) -> int:
