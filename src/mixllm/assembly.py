@@ -35,6 +35,7 @@ from mixllm.encoders import HashingEncoder, StaticEncoder
 from mixllm.errors import ConfigError, EncoderError, InvalidValueError, RegistryError, StateError, did_you_mean
 from mixllm.interfaces import Clock, Encoder, FeatureMap, Policy, Store
 from mixllm.learning import Checkpoint, Learner, LearningWorker, Recipe
+from mixllm.learning.manifest import open_manifest, seal_manifest
 from mixllm.registry import priced
 from mixllm.router import RouterCore
 from mixllm.store import MemoryStore, SQLiteStore
@@ -55,10 +56,6 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     encoder_fingerprint: str
     tags: TagsConfig
     learning: LearningConfig
-
-
-class _SchemaOnly(msgspec.Struct):
-    schema: int
 
 
 class Router(RouterCore):
@@ -211,7 +208,7 @@ class Router(RouterCore):
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
                 folder = Path(scratch) / "new"
                 folder.mkdir()
-                (folder / _MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+                (folder / _MANIFEST).write_bytes(msgspec.json.format(seal_manifest(manifest)))
                 self.learner.checkpoint().to_folder(folder)
                 _swap_in(folder, target, old=Path(scratch) / "old")
         except OSError as error:
@@ -383,14 +380,7 @@ def _replaceable(folder: Path) -> bool:
 
 def _read_manifest(folder: Path) -> _Manifest:
     try:
-        content = (folder / _MANIFEST).read_bytes()
-        schema = msgspec.json.decode(content, type=_SchemaOnly).schema
-        if schema > _SCHEMA:
-            raise StateError(f"{folder} has format {schema}, newer than {_SCHEMA}. Upgrade mixllm.")
-        return msgspec.json.decode(content, type=_Manifest)
+        sealed = (folder / _MANIFEST).read_bytes()
     except OSError as error:
         raise StateError(f"{folder} holds no saved router ({error.strerror}): expected {_MANIFEST}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StateError(
-            f"{folder / _MANIFEST} cannot be read ({error}). It is damaged, or of another version: save it again."
-        ) from error
+    return open_manifest(sealed, kind=_Manifest, schema=_SCHEMA, name=str(folder / _MANIFEST))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mixllm.errors import StateError
+from mixllm.learning.manifest import open_manifest, seal_manifest
 from mixllm.types import Price
 
 __all__ = ["SCHEMA", "Checkpoint"]
@@ -36,7 +36,6 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     reference_price: Price | None
     llms: tuple[str, ...]
     levels: tuple[float, ...]
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +85,7 @@ class Checkpoint:
             raise StateError("This is not a MixLLM state, or its beginning is damaged. Load another checkpoint.")
         start = len(_MAGIC) + 8
         end = start + int.from_bytes(payload[len(_MAGIC) : start], "little")
-        manifest = payload[start:end]
-        checkpoint, read = cls._decoded(manifest, payload[end:])
-        # In a folder people may reformat the manifest; in here one changed bit is damage, even where it means the same.
-        if read.schema == SCHEMA and msgspec.json.encode(read) != manifest:
-            raise StateError("The state's manifest is damaged. Load another checkpoint.")
-        return checkpoint
+        return cls._decoded(payload[start:end], payload[end:], name="The state's manifest", exact=True)
 
     def to_folder(self, folder: Path) -> None:
         """Write ``state.json`` and ``state.safetensors`` into `folder`, which must exist."""
@@ -108,7 +102,7 @@ class Checkpoint:
             raise StateError(
                 f"{folder} holds no readable MixLLM state ({error.strerror}): expected {_MANIFEST} and {_TENSORS}."
             ) from error
-        return cls._decoded(manifest, tensors)[0]
+        return cls._decoded(manifest, tensors, name=str(folder / _MANIFEST))
 
     def _encoded(self) -> tuple[bytes, bytes]:
         tensors = save({name: np.ascontiguousarray(array) for name, array in self.arrays.items()})
@@ -121,22 +115,19 @@ class Checkpoint:
             reference_price=self.reference_price,
             llms=self.llms,
             levels=self.levels,
-            sha256="",
         )
-        return msgspec.json.encode(msgspec.structs.replace(manifest, sha256=_checksum(manifest, tensors))), tensors
+        return seal_manifest(manifest, tensors), tensors
 
     @classmethod
-    def _decoded(cls, manifest_bytes: bytes, tensors: bytes) -> tuple[Self, _Manifest]:
-        manifest = _read_manifest(manifest_bytes)
-        if _checksum(manifest, tensors) != manifest.sha256:
-            raise StateError("The state's checksum does not match its content: it is damaged. Load another checkpoint.")
+    def _decoded(cls, sealed: bytes, tensors: bytes, *, name: str, exact: bool = False) -> Self:
+        manifest = open_manifest(sealed, tensors, kind=_Manifest, schema=SCHEMA, name=name, exact=exact)
         try:
             arrays = load(tensors)
         except SafetensorError as error:
             raise StateError(f"The state's arrays cannot be read ({error}). Load another checkpoint.") from error
         if not len(set(manifest.llms)) == len(manifest.llms) == len(manifest.levels):
             raise StateError("The state's manifest names other LLMs than it has levels for. Load another checkpoint.")
-        checkpoint = cls(
+        return cls(
             version=manifest.version,
             position=manifest.position,
             features=manifest.features,
@@ -146,27 +137,3 @@ class Checkpoint:
             levels=manifest.levels,
             arrays=arrays,
         )
-        return checkpoint, manifest
-
-
-class _SchemaOnly(msgspec.Struct):
-    schema: int
-
-
-def _checksum(manifest: _Manifest, tensors: bytes) -> str:
-    """Return the checksum of the manifest's content, itself left out, and of the arrays."""
-    digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(manifest, sha256="")))
-    digest.update(tensors)
-    return digest.hexdigest()
-
-
-def _read_manifest(manifest: bytes) -> _Manifest:
-    try:
-        schema = msgspec.json.decode(manifest, type=_SchemaOnly).schema
-        if schema > SCHEMA:
-            raise StateError(
-                f"The state has format {schema}, newer than the {SCHEMA} that this version reads. Upgrade mixllm."
-            )
-        return msgspec.json.decode(manifest, type=_Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StateError(f"The state's manifest cannot be read ({error}). Load another checkpoint.") from error
