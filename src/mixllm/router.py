@@ -372,6 +372,7 @@ class RouterCore:
             return
         self._closed = True
         try:
+            self.store.flush()
             self.worker.stop()
         finally:
             self.store.close()

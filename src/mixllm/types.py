@@ -260,6 +260,8 @@ class LLMSpec(Value, frozen=True, kw_only=True):
             raise InvalidValueError("name", self.name, "a name that does not begin with 'mixllm/', which is reserved")
         if self.api_base is not None and not self.api_base.startswith(("http://", "https://")):
             raise InvalidValueError("api_base", self.api_base, "a URL that begins with http:// or https://")
+        if self.api_base is not None and "@" in self.api_base.split("/")[2]:
+            raise InvalidValueError("api_base", "***", "a URL without a user and password; put the key into api_key")
         _count_in_range("context_window", self.context_window, 1)
         _count_in_range("max_in_flight", self.max_in_flight, 1)
         positive("timeout_s", self.timeout_s)

@@ -400,7 +400,7 @@ def parsed(text: str, environ: dict[str, str]) -> str:
     return ""
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_wrong_types_everywhere_are_config_errors(data: st.DataObject) -> None:
     tree: Any = yaml.safe_load(FULL.replace("6e-7", "6.0e-7").replace("7.5e-8", "7.5e-08").replace("1e-6", "1.0e-6"))

@@ -25,6 +25,7 @@ from mixllm.assembly import Router
 from mixllm.clients import OpenAIClient
 from mixllm.config import Config, parse_config
 from mixllm.gateway import create_app
+from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.serve import resolve_keys
 from mixllm.playback import PlaybackServer
 from mixllm.types import LLMSpec
@@ -183,7 +184,13 @@ class Gateway:
         self.router = Router.from_config(self.config, seed=1)
         client = OpenAIClient(environ=self.environ, secrets=self.config.secrets(), connect_timeout_s=2)
         keys = resolve_keys(self.config.gateway.api_keys, self.environ)
-        app = create_app(router=self.router, client=client, config=self.config.gateway, keys=keys)
+        app = create_app(
+            router=self.router,
+            client=client,
+            config=self.config.gateway,
+            keys=keys,
+            llm_keys=LLMKeyRules.from_config(self.config),
+        )
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self._server = uvicorn.Server(

@@ -51,6 +51,26 @@ def guarded(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
+@pytest.fixture(scope="module")
+def keyless(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that asks for no key."""
+    with Gateway(config_for(pool, tmp_path_factory.mktemp("keyless") / "m.db")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "", "127.0.0.1.evil.example", "[::2]:80"])
+def test_without_keys_another_name_than_loopback_is_turned_away(keyless: Gateway, host: str) -> None:
+    reply = keyless.ask("GET", "/v1/llms", headers={"Host": host})
+
+    assert reply.status == 403
+    assert reply.error["code"] == "host_not_allowed"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "127.0.0.9"])
+def test_without_keys_loopback_names_are_answered(keyless: Gateway, host: str) -> None:
+    assert keyless.ask("GET", "/v1/llms", headers={"Host": host}).status == 200
+
+
 @pytest.mark.parametrize(("method", "path"), PATHS)
 def test_every_path_but_health_asks_for_a_key(guarded: Gateway, method: str, path: str) -> None:
     body = json.dumps(chat_body()).encode() if method == "POST" else None

@@ -126,7 +126,9 @@ def test_a_literal_key_is_refused_and_not_repeated(two: Gateway, pool: PlaybackS
 
 
 def test_a_key_of_the_environment_is_sent(pool: PlaybackServer, tmp_path: Path) -> None:
-    config = config_for(pool, tmp_path / "m.db", ["atlas-large"])
+    config = config_for(
+        pool, tmp_path / "m.db", ["atlas-large"], gateway={"llm_key_variables": ["POOL_KEY", "NO_SUCH"]}
+    )
     with Gateway(config, environ={"POOL_KEY": SECRET}) as gateway:
         gateway.ask("POST", "/v1/llms", new_entry(pool, api_key="os.environ/POOL_KEY"))
         gateway.ask("POST", "/v1/llms", new_entry(pool, "keyless", api_key="os.environ/NO_SUCH"))
@@ -138,6 +140,38 @@ def test_a_key_of_the_environment_is_sent(pool: PlaybackServer, tmp_path: Path) 
     assert status.json["spec"]["api_key_env"] == "POOL_KEY"
     assert keyless.status == 502
     assert "NO_SUCH" in keyless.error["message"]
+
+
+def test_a_variable_that_the_configuration_does_not_name_is_refused(two: Gateway, pool: PlaybackServer) -> None:
+    reply = two.ask("POST", "/v1/llms", new_entry(pool, api_key="os.environ/HOME"))
+
+    assert reply.status == 422
+    assert "HOME" in reply.error["message"]
+    assert "llm_key_variables" in reply.error["message"]
+    assert two.ask("GET", "/v1/llms/new").status == 404
+
+
+def test_a_key_of_the_configuration_does_not_follow_a_name_to_another_server(
+    pool: PlaybackServer, tmp_path: Path
+) -> None:
+    config = config_for(
+        pool,
+        tmp_path / "m.db",
+        model_list=[entry(pool.llm_specs()[0], api_key=SECRET), entry(pool.llm_specs()[1])],
+    )
+    name = config.model_list[0].model_name
+    with Gateway(config) as gateway:
+        gateway.ask("DELETE", f"/v1/llms/{name}")
+        elsewhere = gateway.ask(
+            "POST",
+            "/v1/llms",
+            {**new_entry(pool, name), "litellm_params": {"model": "m", "api_base": "http://127.0.0.1:9/v1"}},
+        )
+        home = gateway.ask("POST", "/v1/llms", new_entry(pool, name))
+
+    assert elsewhere.status == 422
+    assert SECRET.encode() not in elsewhere.body
+    assert home.status == 201
 
 
 def test_an_llm_is_not_added_twice(two: Gateway, pool: PlaybackServer) -> None:

@@ -52,7 +52,7 @@ def check_reply(spec: LLMSpec, body: bytes) -> None:
     try:
         envelope = _decode(body)
         body.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamProtocolError(
             spec.name, "its endpoint answered with something that is not a JSON object. Check api_base, /v1 included."
         ) from error
@@ -64,7 +64,7 @@ def check_event(spec: LLMSpec, data: bytes) -> None:
     """Raise `UpstreamProtocolError` where the event `data` is no JSON object, or reports an error."""
     try:
         envelope = _decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamProtocolError(
             spec.name, "its stream holds an event that is not a JSON object. Try another LLM."
         ) from error

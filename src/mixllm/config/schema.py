@@ -214,6 +214,8 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
         Where it listens; anything but loopback needs `api_keys`.
     api_keys
         Keys that clients must present, literally or as ``os.environ/NAME``; empty: none is asked for.
+    llm_key_variables
+        Environment variables that LLMs added at run time may use as their keys, beside those of the pool.
     max_body_bytes
         Larger requests are refused.
     connect_timeout_s
@@ -223,6 +225,7 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     api_keys: tuple[Secret, ...] = ()
+    llm_key_variables: tuple[str, ...] = ()
     max_body_bytes: int = 4 * 1024 * 1024
     connect_timeout_s: float = 5.0
 

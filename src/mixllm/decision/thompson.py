@@ -37,8 +37,7 @@ def probability_of_best(means: NDArray[np.float64], stds: NDArray[np.float64]) -
     points = np.sort((means[:, None] + spread[:, None] * _STEPS).ravel())
     with np.errstate(over="ignore"):  # Infinitely many standard deviations away is as far as 40.
         cdf = _normal_cdf(np.clip((points[:, None] - means) / spread, -40.0, 40.0))
-    log_cdf = np.log(cdf)
-    others = np.exp(log_cdf.sum(axis=1, keepdims=True) - log_cdf)
+    others = cdf.prod(axis=1, keepdims=True) / cdf
     steps = np.maximum(np.diff(cdf, axis=0), 0.0)
     weights = (steps * (others[1:] + others[:-1])).sum(axis=0)
     total = weights.sum()

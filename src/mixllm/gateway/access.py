@@ -1,31 +1,38 @@
-"""API keys: asked for on every path but the health checks, compared in constant time."""
+"""Who may ask: holders of an API key, or, where there is none, this machine under its own name."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
+import re
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mixllm.gateway.answers import problem
 from mixllm.types import Secret
 
-__all__ = ["KeyGuard"]
+__all__ = ["KeyGuard", "is_loopback"]
 
+_HAS_PORT = re.compile(r":\d*$")
 _OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 
 
 class KeyGuard:
     """ASGI middleware that lets only requests with a valid ``Authorization: Bearer`` key through.
 
+    Health checks need no key. Where there are no keys, the ``Host`` must be a loopback name: a web page that points a
+    name of its own at 127.0.0.1 (DNS rebinding) is turned away.
+
     Parameters
     ----------
     app
         What it guards.
     keys
-        The valid keys; empty: every request is let through.
+        The valid keys, compared in constant time; empty: none is asked for.
     """
 
     def __init__(self, *, app: ASGIApp, keys: Sequence[Secret]) -> None:
@@ -34,24 +41,52 @@ class KeyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        if self._digests and scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
-            scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not self._valid(key.strip()):
-                refusal = problem(
-                    401,
-                    "The API key is missing or wrong. Send 'Authorization: Bearer <key>' with a key of "
-                    "gateway.api_keys.",
-                    code="invalid_api_key",
-                    headers={"www-authenticate": "Bearer"},
-                )
+        if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
+            refusal = self._refusal(Headers(scope=scope))
+            if refusal is not None:
                 await refusal(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> Response | None:
+        if not self._digests:
+            host = headers.get("host", "")
+            if is_loopback(host.rpartition(":")[0] if _HAS_PORT.search(host) else host):
+                return None
+            return problem(
+                403,
+                f"Without gateway.api_keys only requests to this machine's loopback are answered, not to {host[:80]!r}."
+                " Use http://127.0.0.1, or configure a key.",
+                code="host_not_allowed",
+            )
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._valid(key.strip()):
+            return None
+        return problem(
+            401,
+            "The API key is missing or wrong. Send 'Authorization: Bearer <key>' with a key of gateway.api_keys.",
+            code="invalid_api_key",
+            headers={"www-authenticate": "Bearer"},
+        )
 
     def _valid(self, key: str) -> bool:
         # Digests have one length, and every key is compared, so that time tells neither which key nor how much of it.
         digest = _digest(key)
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host`, a name or an address, is this machine's loopback.
+
+    Examples
+    --------
+    >>> is_loopback("127.0.0.1"), is_loopback("[::1]"), is_loopback("localhost"), is_loopback("evil.example")
+    (True, True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _digest(key: str) -> bytes:

@@ -21,6 +21,7 @@ from mixllm.gateway.chat import chat_completions
 from mixllm.gateway.decisions import get_decision, post_route
 from mixllm.gateway.feedback import post_feedback
 from mixllm.gateway.health import live, metrics, ready
+from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm
 from mixllm.gateway.metrics import Metrics
 from mixllm.gateway.state import GatewayState
@@ -33,7 +34,14 @@ __all__ = ["create_app"]
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(*, router: RouterCore, client: LLMClient, config: GatewayConfig, keys: Sequence[Secret] = ()) -> ASGIApp:
+def create_app(
+    *,
+    router: RouterCore,
+    client: LLMClient,
+    config: GatewayConfig,
+    keys: Sequence[Secret] = (),
+    llm_keys: LLMKeyRules | None = None,
+) -> ASGIApp:
     """Return the gateway over `router` and `client`; it closes neither.
 
     Parameters
@@ -45,7 +53,9 @@ def create_app(*, router: RouterCore, client: LLMClient, config: GatewayConfig, 
     config
         Limits.
     keys
-        Keys that clients must present; empty: none is asked for.
+        Keys that clients must present; empty: none is asked for, and only loopback names are answered to.
+    llm_keys
+        Which keys LLMs that are added at run time may use; None allows none.
     """
 
     @asynccontextmanager
@@ -64,7 +74,13 @@ def create_app(*, router: RouterCore, client: LLMClient, config: GatewayConfig, 
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    app.state.gateway = GatewayState(router=router, client=client, config=config, metrics=Metrics(router=router))
+    app.state.gateway = GatewayState(
+        router=router,
+        client=client,
+        config=config,
+        metrics=Metrics(router=router),
+        llm_keys=llm_keys or LLMKeyRules(),
+    )
     return KeyGuard(app=app, keys=keys)
 
 

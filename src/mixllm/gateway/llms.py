@@ -55,6 +55,7 @@ async def add_llm(request: Request) -> Response:
     spec = _read_spec(tree)
     if spec.api_base is None:
         raise InvalidBodyError("api_base is missing: the gateway has to know where to call the LLM.", param="api_base")
+    state_of(request).llm_keys.check(spec)
     added = await asyncio.to_thread(state_of(request).router.add_llm, spec)
     return json_response(added, status=201)
 

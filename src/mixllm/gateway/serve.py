@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,9 @@ from mixllm.assembly import Router
 from mixllm.clients import OpenAIClient
 from mixllm.config import Config
 from mixllm.errors import ConfigError
+from mixllm.gateway.access import is_loopback
 from mixllm.gateway.app import create_app
+from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.types import Secret
 
 __all__ = ["check_exposure", "resolve_keys", "serve"]
@@ -57,7 +58,13 @@ def serve(
         client = OpenAIClient(
             environ=environ, secrets=config.secrets(), connect_timeout_s=config.gateway.connect_timeout_s
         )
-        app = create_app(router=router, client=client, config=config.gateway, keys=keys)
+        app = create_app(
+            router=router,
+            client=client,
+            config=config.gateway,
+            keys=keys,
+            llm_keys=LLMKeyRules.from_config(config),
+        )
         server = _Server(
             uvicorn.Config(
                 app,
@@ -102,11 +109,7 @@ def check_exposure(host: str, keys: list[Secret]) -> None:
     """Raise `ConfigError` where the gateway would listen beyond loopback without a key."""
     if keys:
         return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
+    if not is_loopback(host):
         raise ConfigError(
             f"gateway.host: {host!r} is reachable from other machines, and no key is configured. Set gateway.api_keys, "
             "or listen on 127.0.0.1."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from mixllm.config import GatewayConfig
+from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.metrics import Metrics
 from mixllm.interfaces import LLMClient
 from mixllm.router import RouterCore
@@ -16,12 +17,13 @@ __all__ = ["GatewayState", "state_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayState:
-    """Router, client, settings and metrics of one gateway."""
+    """Router, client, settings, metrics and rules for keys of one gateway."""
 
     router: RouterCore
     client: LLMClient
     config: GatewayConfig
     metrics: Metrics
+    llm_keys: LLMKeyRules
 
 
 def state_of(request: Request) -> GatewayState:

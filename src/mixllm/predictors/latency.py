@@ -69,7 +69,8 @@ class LatencyPredictor:
     -----
     Each observation is weighted by the inverse of its time under the prior, for the scatter of latencies grows with
     their mean; not by that of the forecast, which would let calls from fast times outweigh the slow ones that follow.
-    With r = log(time/expected time), bounded to ±log 10, a call makes the others count 1 − (1 + 2r²)/window less.
+    With r = log(time/expected time), bounded to ±log 10, a call leaves the others 1 − (1 + 2r²)/window of their weight,
+    at least half where the window is two calls or more.
     The state, sums of w·xxᵀ, w·xy and of squared relative residuals, is additive.
 
     Examples
@@ -79,7 +80,7 @@ class LatencyPredictor:
     ...     model.observe(latency_s=2.2, tokens_out=100, ttft_s=0.2)
     >>> forecast = model.forecast()
     >>> round(forecast.ttft_s, 2), round(forecast.tpot_s, 3)
-    (0.22, 0.02)
+    (0.23, 0.02)
     """
 
     def __init__(self, *, window_calls: float = 100.0, prior_ttft_s: float = 1.0, prior_tpot_s: float = 0.02) -> None:

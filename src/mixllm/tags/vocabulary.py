@@ -44,28 +44,22 @@ _VOCABULARY = {
         "test, compile error"
     ),
     "medicine": (
-        "Medical question: patient, disease, diagnosis, drug treatment, symptoms, anatomy, surgery, "
-        "clinical, hospital"
+        "Medical question: patient, disease, diagnosis, drug treatment, symptoms, anatomy, surgery, clinical, hospital"
     ),
     "biology and chemistry": (
-        "Biology and chemistry: cell, protein, gene, reaction, molecule, acid, enzyme, organism, "
-        "evolution"
+        "Biology and chemistry: cell, protein, gene, reaction, molecule, acid, enzyme, organism, evolution"
     ),
     "physics and engineering": (
         "Physics and engineering: force, energy, velocity, circuit, voltage, temperature, wave, mass, "
         "mechanical, electrical"
     ),
-    "law": (
-        "Law: court, contract, statute, plaintiff, defendant, crime, liability, constitution, legal "
-        "rights"
-    ),
+    "law": ("Law: court, contract, statute, plaintiff, defendant, crime, liability, constitution, legal rights"),
     "economics and business": (
         "Economics, business and finance: market, price, demand, inflation, company, accounting, tax, "
         "management, marketing"
     ),
     "history and politics": (
-        "History and politics: war, king, president, government, treaty, empire, election, century, "
-        "revolution"
+        "History and politics: war, king, president, government, treaty, empire, election, century, revolution"
     ),
     "geography and society": (
         "Geography, culture, society: country, city, river, population, religion, language, travel"
@@ -75,27 +69,22 @@ _VOCABULARY = {
         "football team, which film, who played"
     ),
     "philosophy and psychology": (
-        "Philosophy, ethics, psychology: moral, belief, theory of mind, behaviour, argument, logic, "
-        "consciousness"
+        "Philosophy, ethics, psychology: moral, belief, theory of mind, behaviour, argument, logic, consciousness"
     ),
     "myths and beliefs": (
         "Is it true that? Common misconceptions, superstition, what happens if you, health myths, "
         "conspiracy, can you, advice"
     ),
     "writing": (
-        "Write an essay, email, poem, story, letter, blog post; rewrite, proofread, improve the tone of "
-        "this text"
+        "Write an essay, email, poem, story, letter, blog post; rewrite, proofread, improve the tone of this text"
     ),
     "summarising and translating": (
         "Summarise this article; translate this text into French, German, Spanish; extract the key points"
     ),
     "common sense": (
-        "Complete the sentence: everyday situations, he she because, which option makes sense, what "
-        "happens next"
+        "Complete the sentence: everyday situations, he she because, which option makes sense, what happens next"
     ),
-    "conversation": (
-        "Hello, how are you? chat, opinion, recommend, personal advice, thanks"
-    ),
+    "conversation": ("Hello, how are you? chat, opinion, recommend, personal advice, thanks"),
 }
 
 DEFAULT_DOMAINS: tuple[Domain, ...] = tuple(
