@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
-from tests.small_router import ENCODER, EXPLORING, SPECS, TAGS, question, small_router, spec
+from tests.small_router import (
+    ENCODER,
+    SPECS,
+    TAGS,
+    assert_alike,
+    configured,
+    expectations,
+    small_router,
+    spec,
+    teach,
+)
 
-from mixllm import MemoryStore, Outcome, Query, Router, SQLiteStore
+from mixllm import MemoryStore, Router, SQLiteStore
 from mixllm.assembly import build_encoder, build_features, build_policy, build_recipe, build_store
 from mixllm.clock import ManualClock, SystemClock
 from mixllm.config import (
-    Config,
     EncoderConfig,
     LearningConfig,
     PolicyConfig,
@@ -38,17 +43,14 @@ from mixllm.decision import (
 from mixllm.encoders import HashingEncoder, StaticEncoder
 from mixllm.errors import (
     ConfigError,
-    DuplicateLLMError,
     EncoderError,
     InvalidValueError,
-    StateError,
+    StoreClosedError,
     StoreError,
     UnknownPriceError,
 )
-from mixllm.learning import Checkpoint, Recipe
-from mixllm.learning.manifest import seal_manifest
+from mixllm.learning import Recipe
 from mixllm.tags import DEFAULT_DOMAINS, PrototypeTagger, TagFeatures
-from mixllm.types import Forecast
 
 BOUNDED: dict[str, Any] = {"max_cost_ratio": 3.5, "min_quality": 0.25}
 
@@ -56,42 +58,6 @@ BOUNDED: dict[str, Any] = {"max_cost_ratio": 3.5, "min_quality": 0.25}
 @pytest.fixture(autouse=True)
 def impatient_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mixllm.learning.worker._IDLE_WAIT_S", 0.02)
-
-
-def teach(router: Router, count: int = 60, *, first: int = 0) -> None:
-    """Teach the same, however the background's learning falls between."""
-    rng = np.random.default_rng(first)
-    names = [one.name for one in router.llms]
-    receipts = []
-    for number in range(first, first + count):
-        decision = router.route(question(number), llm=names[number % len(names)])
-        tokens_out, latency_s = int(rng.integers(20, 800)), float(rng.uniform(1, 5))
-        router.record(decision.decision_id, Outcome(tokens_in=50, tokens_out=tokens_out, latency_s=latency_s))
-        receipts.append(router.submit_feedback(decision.decision_id, quality=float(rng.uniform())))
-    assert not any(receipt.result().duplicate for receipt in receipts)
-    router.learn()
-
-
-def forecasts(router: Router) -> list[dict[str, Forecast]]:
-    """Return what the router expects of some questions."""
-    return [
-        {one.llm: one.forecast for one in router.route(question(number), expect_outcome=False).candidates}
-        for number in range(8)
-    ]
-
-
-def assert_alike(one: list[dict[str, Forecast]], other: list[dict[str, Forecast]]) -> None:
-    for mine, theirs in zip(one, other, strict=True):
-        assert mine.keys() == theirs.keys()
-        for name, forecast in mine.items():
-            assert theirs[name].quality.mean == pytest.approx(forecast.quality.mean, abs=2e-6)
-            assert theirs[name].quality.std == pytest.approx(forecast.quality.std, rel=1e-4)
-            assert theirs[name].cost_usd.mean == pytest.approx(forecast.cost_usd.mean, rel=1e-5)
-            assert theirs[name].latency_s.mean == pytest.approx(forecast.latency_s.mean, rel=1e-5)
-            assert theirs[name].judgements == forecast.judgements
-
-
-# --- parts ------------------------------------------------------------------------------------------------------------
 
 
 def test_parameters_reach_their_attributes() -> None:
@@ -215,26 +181,6 @@ def test_stores(tmp_path: Path) -> None:
 
 # --- from a configuration ---------------------------------------------------------------------------------------------
 
-FILE = """\
-model_list:
-- model_name: small
-  litellm_params: {{model: openai/s, input_cost_per_token: 1e-7, output_cost_per_token: 1e-7}}
-- model_name: large
-  litellm_params: {{model: openai/l, api_key: sk-very-secret, input_cost_per_token: 1e-5, output_cost_per_token: 1e-5}}
-routing: {{lambda: 3, reference_llm: small, policy: {{name: squarecb, gap_weight: 5}}}}
-encoder: {{kind: hashing}}
-tags:
-  domains: [{{name: maths, description: sum product}}, {{name: law, description: court}}]
-  projection_dimension: 8
-learning: {{checkpoint_interval_s: 9}}
-store: {{kind: {kind}, path: '{path}'}}
-privacy: {{store_prompts: true}}
-"""
-
-
-def configured(path: Path, *, kind: str = "sqlite") -> Config:
-    return parse_config(FILE.format(path=path, kind=kind))
-
 
 def test_a_router_is_built_from_a_file(tmp_path: Path) -> None:
     with Router.from_config(configured(tmp_path / "r.db"), seed=3) as router:
@@ -258,13 +204,14 @@ def test_a_router_is_built_from_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_router_that_cannot_be_built_leaves_its_store_closed(
-    tmp_path: Path, change: str, kind: type[Exception]
+    monkeypatch: pytest.MonkeyPatch, change: str, kind: type[Exception]
 ) -> None:
-    path = tmp_path / "r.db"
-    config = parse_config(f"{change}\nstore: {{path: '{path}'}}")
+    store = MemoryStore()
+    monkeypatch.setattr("mixllm.assembly.build_store", lambda _config: store)
     with pytest.raises(kind):
-        Router.from_config(config)
-    assert not path.exists() or not path.with_name("r.db-wal").exists(), "the file is let go"
+        Router.from_config(parse_config(change))
+    with pytest.raises(StoreClosedError):
+        store.counts()
 
 
 def test_peeking_writes_nothing(tmp_path: Path) -> None:
@@ -274,10 +221,10 @@ def test_peeking_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "r.db").exists()
     with Router.from_config(config) as router:
         teach(router)
-        expected = forecasts(router)
+        expected = expectations(router)
     before = sqlite_content(tmp_path / "r.db")
     with Router.peek(config) as router:
-        assert_alike(forecasts(router), expected)
+        assert_alike(expectations(router), expected)
         router.add_llm(spec("guest", 1.0))
         teach(router, 20)
         assert router.snapshot.position > 0
@@ -291,317 +238,3 @@ def sqlite_content(path: Path) -> tuple[dict[str, int], list[int], list[str]]:
         return dict(store.counts()), list(store.state_versions()), [one.spec.name for one in store.pool_changes()]
     finally:
         store.close()
-
-
-# --- restarts ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_restart_goes_on_with_what_was_learned(tmp_path: Path) -> None:
-    """LiteLLM's learned state is lost at a restart, and nobody notices."""
-    config = configured(tmp_path / "r.db")
-    with Router.from_config(config) as router:
-        teach(router)
-        expected, version = forecasts(router), router.snapshot.version
-    with Router.from_config(config) as router:
-        assert_alike(forecasts(router), expected)
-        assert router.snapshot.version > version
-        assert router.learner.counts.outcomes == 0, "from the checkpoint, not from all events again"
-        teach(router, 30, first=60)
-        expected = forecasts(router)
-    with Router.from_config(config) as router:
-        assert_alike(forecasts(router), expected)
-
-
-def test_after_a_crash_everything_durable_is_learned_again(tmp_path: Path) -> None:
-    path = tmp_path / "r.db"
-    crashed = small_router(store=SQLiteStore(path=path))
-    crashed.add_llm(spec("guest", 2.0))
-    teach(crashed)
-    crashed.remove_llm("guest")
-    expected = forecasts(crashed)
-    shutil.copytree(tmp_path, tmp_path / "copy")  # What the disk holds when the process is killed.
-    crashed.close()
-    with small_router(store=SQLiteStore(path=tmp_path / "copy" / "r.db")) as router:
-        assert list(router.store.state_versions()) == []
-        assert router.learner.counts.outcomes == router.learner.counts.feedback == 60
-        assert_alike(forecasts(router), expected)
-
-
-def test_changes_of_the_pool_survive_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "r.db"
-    with small_router(store=SQLiteStore(path=path)) as router:
-        router.add_llm(spec("guest", 2.0, max_in_flight=3))
-        teach(router)
-        router.remove_llm("small")
-        expected = forecasts(router)
-    with small_router(store=SQLiteStore(path=path)) as router:
-        assert [one.name for one in router.llms] == ["middle", "large", "guest"]
-        assert router.llm("guest").max_in_flight == 3
-        assert_alike(forecasts(router), expected)
-        router.add_llm(SPECS[0])
-        router.remove_llm("guest")
-    with small_router(store=SQLiteStore(path=path)) as router:
-        assert {one.name for one in router.llms} == {"small", "middle", "large"}
-
-
-@pytest.mark.parametrize("crash", [False, True], ids=["closed", "crashed"])
-def test_an_llm_that_returns_after_a_restart_is_what_it_was(tmp_path: Path, crash: bool) -> None:
-    path = tmp_path / "r.db"
-    first = small_router(store=SQLiteStore(path=path))
-    first.add_llm(spec("guest", 2.0))
-    teach(first)
-    expected = forecasts(first)
-    first.remove_llm("guest")
-    first.store.flush()
-    if crash:
-        shutil.copytree(tmp_path, tmp_path / "copy")
-        path = tmp_path / "copy" / "r.db"
-    first.close()
-    with small_router(store=SQLiteStore(path=path)) as router:
-        assert "guest" not in {one.name for one in router.llms}
-        router.add_llm(spec("guest", 2.0))
-        assert_alike(forecasts(router), expected)
-
-
-def test_other_tags_learn_anew_from_the_same_store(tmp_path: Path) -> None:
-    path = tmp_path / "r.db"
-    with small_router(store=SQLiteStore(path=path)) as router:
-        teach(router)
-    other = TagsConfig(domains=TAGS.domains[:2], projection_dimension=5)
-    with small_router(store=SQLiteStore(path=path), tags=other) as router:
-        assert router.learner.counts.feedback == 60
-        assert router.learner.counts.refused == 0
-    with small_router(store=SQLiteStore(path=path)) as router:
-        assert sum(router.snapshot.judgements) == 60.0
-
-
-# --- save and load ----------------------------------------------------------------------------------------------------
-
-
-def saved(folder: Path, **change: Any) -> list[dict[str, Forecast]]:
-    """Save a taught router into `folder`, and return what it expects."""
-    with small_router(**change) as router:
-        teach(router)
-        router.save(folder)
-        return forecasts(router)
-
-
-def test_a_loaded_router_decides_the_same(tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "down" / "router"
-    with small_router(store_prompts=True) as router:
-        teach(router)
-        router.save(folder)
-        expected = [router.route(question(number)) for number in range(40)]
-    with Router.load(folder) as one, Router.load(str(folder), seed=9) as two, Router.load(folder, seed=9) as three:
-        assert (one.llms, one.routing_config, one.encoder_config) == (SPECS, EXPLORING, ENCODER)
-        assert (one.tags_config, one.learning_config) == (TAGS, LearningConfig())
-        for number, old in enumerate(expected):
-            query = Query(text=question(number))
-            new, again = two.route(query), three.route(query)
-            assert new.llm == again.llm
-            assert [c.score for c in new.candidates] == pytest.approx([c.score for c in old.candidates], abs=1e-5)
-            assert [c.propensity for c in new.candidates] == pytest.approx(
-                [c.propensity for c in old.candidates], abs=1e-5
-            )
-            assert new.cost_scale_usd == pytest.approx(old.cost_scale_usd, rel=1e-9)
-
-
-def test_a_saved_router_holds_no_key_and_no_prompt(tmp_path: Path) -> None:
-    with Router.from_config(configured(tmp_path / "r.db")) as router:
-        decision = router.route("my private question")
-        router.feedback(decision.decision_id, quality=1.0)
-        router.save(tmp_path / "router")
-    content = b"".join(path.read_bytes() for path in (tmp_path / "router").iterdir())
-    for word in (b"sk-very-secret", b"private", decision.decision_id.encode()):
-        assert word not in content
-    assert {path.name for path in (tmp_path / "router").iterdir()} == {
-        "router.json",
-        "state.json",
-        "state.safetensors",
-    }
-
-
-def test_saving_replaces_a_saved_router_and_nothing_else(tmp_path: Path) -> None:
-    folder = tmp_path / "router"
-    folder.mkdir()
-    saved(folder)
-    expected = saved(folder, llms=SPECS[:2])
-    with Router.load(folder) as router:
-        assert router.llms == SPECS[:2]
-        assert_alike(forecasts(router), expected)
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "cat.jpg").write_bytes(b"cat")
-    (tmp_path / "file").write_bytes(b"x")
-    with small_router() as router:
-        for target in (photos, tmp_path / "file", tmp_path / "file" / "below"):
-            with pytest.raises(StateError, match=r"is no saved router|cannot be written"):
-                router.save(target)
-    assert (photos / "cat.jpg").read_bytes() == b"cat"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "photos", "router"]
-
-
-def fails(*_arguments: object) -> None:
-    raise OSError(28, "No space left on device")
-
-
-@pytest.mark.parametrize("where", ["writing", "swapping"])
-def test_a_failed_save_leaves_the_old_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    folder = tmp_path / "router"
-    expected = saved(folder)
-    with small_router() as router:
-        if where == "writing":
-            monkeypatch.setattr(Checkpoint, "to_folder", fails)
-        else:
-            whole = Path.rename
-
-            def rename(self: Path, target: Path) -> Path:
-                if self.name == "new":
-                    fails()
-                return whole(self, target)
-
-            monkeypatch.setattr(Path, "rename", rename)
-        with pytest.raises(StateError, match=r"cannot be written \(No space left on device\)"):
-            router.save(folder)
-        monkeypatch.undo()
-    assert [path.name for path in tmp_path.iterdir()] == ["router"], "and nothing half done beside it"
-    with Router.load(folder) as router:
-        assert_alike(forecasts(router), expected)
-
-
-def test_a_loaded_router_goes_on_learning_in_its_own_store(tmp_path: Path) -> None:
-    expected = saved(tmp_path / "router")
-    path = tmp_path / "new.db"
-    router = Router.load(tmp_path / "router", store=SQLiteStore(path=path))
-    assert_alike(forecasts(router), expected)
-    router.store.flush()
-    shutil.copytree(tmp_path, tmp_path / "copy")
-    teach(router, 30, first=60)
-    expected_later = forecasts(router)
-    router.close()
-    with small_router(store=SQLiteStore(path=path)) as restarted:
-        assert_alike(forecasts(restarted), expected_later)
-    with small_router(store=SQLiteStore(path=tmp_path / "copy" / "new.db")) as crashed:
-        assert_alike(forecasts(crashed), expected)  # What was loaded is in no event, and survives all the same.
-
-
-def test_loading_into_a_store_that_is_not_empty_is_refused(tmp_path: Path) -> None:
-    saved(tmp_path / "router")
-    store = SQLiteStore(path=tmp_path / "used.db")
-    with small_router(store=store) as router:
-        teach(router, 5)
-    store = SQLiteStore(path=tmp_path / "used.db")
-    with pytest.raises(StateError, match="Load a saved router into an empty store"):
-        Router.load(tmp_path / "router", store=store)
-    assert store.counts()["decisions"] == 5, "the store is still open"
-    with small_router(store=store) as router:
-        assert sum(router.snapshot.judgements) == 5.0
-
-
-def test_a_router_whose_reference_has_left_can_be_loaded(tmp_path: Path) -> None:
-    with small_router(routing=RoutingConfig(reference_llm="large")) as router:
-        router.remove_llm("large")
-        scale = router.snapshot.cost_scale_usd
-        router.save(tmp_path / "router")
-    with Router.load(tmp_path / "router") as router:
-        assert [one.name for one in router.llms] == ["small", "middle"]
-        assert router.learner.reference == "large"
-        assert router.snapshot.cost_scale_usd == pytest.approx(scale)
-
-
-def test_an_llm_that_had_left_returns_to_a_loaded_router(tmp_path: Path) -> None:
-    with small_router() as router:
-        teach(router)
-        expected = forecasts(router)
-        router.remove_llm("small")
-        router.save(tmp_path / "router")
-    with Router.load(tmp_path / "router") as router:
-        router.add_llm(SPECS[0])
-        assert_alike(forecasts(router), expected)
-
-
-# --- damaged folders --------------------------------------------------------------------------------------------------
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    for folder in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(StateError, match=r"holds no saved router .*expected router\.json"):
-            Router.load(folder)
-
-
-@pytest.mark.parametrize("name", ["router.json", "state.json", "state.safetensors"])
-def test_a_missing_or_damaged_file_is_a_state_error(tmp_path: Path, name: str) -> None:
-    saved(tmp_path / "router")
-    path = tmp_path / "router" / name
-    sound = path.read_bytes()
-    rng = np.random.default_rng(0)
-    store = MemoryStore()
-    damaged = [b"", b"\xff", sound[:-7], sound + b"x", b"[" * 100_000]
-    for place in rng.integers(0, len(sound), 25):
-        one = bytearray(sound)
-        one[place] ^= 1 << int(rng.integers(7))
-        if name == "state.safetensors" or json_content(one) != json_content(sound):
-            damaged.append(bytes(one))
-    assert len(damaged) > 10
-    for content in damaged:
-        path.write_bytes(content)
-        with pytest.raises(StateError):
-            Router.load(tmp_path / "router", store=store)
-    path.unlink()
-    with pytest.raises(StateError, match="holds no"):
-        Router.load(tmp_path / "router", store=store)
-    assert store.counts()["decisions"] == 0, "the store is open, and nothing is in it"
-    path.write_bytes(sound)
-    with Router.load(tmp_path / "router", store=store) as router:
-        assert sum(router.snapshot.judgements) == 60.0
-
-
-def json_content(data: bytes | bytearray) -> object:
-    try:
-        return json.loads(data)
-    except ValueError:
-        return None
-
-
-Edit = Callable[[dict[str, Any]], None]
-
-
-def resealed(folder: Path, edit: Edit, *, name: str = "router.json") -> None:
-    """Change the manifest as another version might have written it, its checksum right."""
-    content = json.loads((folder / name).read_text("utf-8"))
-    edit(content)
-    kind = msgspec.defstruct("Any", [(key, Any) for key in content])
-    (folder / name).write_bytes(seal_manifest(kind(**content)))
-
-
-@pytest.mark.parametrize(
-    ("edit", "words"),
-    [
-        (lambda manifest: manifest.update(schema=2), r"has format 2, newer than the 1 .* Upgrade mixllm"),
-        (lambda manifest: manifest.update(schema=9, llms="other"), r"has format 9, newer"),
-        (lambda manifest: manifest.update(encoder_fingerprint="other/1"), "saved with encoder 'other/1', but this"),
-        (lambda manifest: manifest.update(llms=3), "cannot be read"),
-        (lambda manifest: manifest["llms"][0].update(name=" "), "cannot be read"),
-        (lambda manifest: manifest["routing"].update(wait_onset=7.0), "cannot be read"),
-        (lambda manifest: manifest["routing"].update(unknown=7.0), "cannot be read"),
-        (lambda manifest: manifest["tags"].update(temperature=-1.0), "cannot be read"),
-        (lambda manifest: manifest["tags"].update(projection_dimension=5), "was learned on features"),
-        (lambda manifest: manifest["learning"].update(recipe={"x": 1.0}), "cannot be made a router again"),
-        (lambda manifest: manifest["llms"].append(manifest["llms"][0]), "cannot be made a router again"),
-        (lambda manifest: manifest["encoder"].update(kind="folder", path="/no/such"), "cannot be made a router again"),
-    ],
-)
-def test_a_folder_that_does_not_fit_is_a_state_error(tmp_path: Path, edit: Edit, words: str) -> None:
-    saved(tmp_path / "router")
-    resealed(tmp_path / "router", edit)
-    store = SQLiteStore(path=tmp_path / "new.db")
-    with pytest.raises(StateError, match=words):
-        Router.load(tmp_path / "router", store=store)
-    assert store.counts()["decisions"] == 0
-    assert list(store.state_versions()) == []
-    store.close()
-
-
-def test_duplicates_in_the_pool_are_refused() -> None:
-    with pytest.raises(DuplicateLLMError, match="'small'"):
-        small_router(llms=[*SPECS, SPECS[0]])

@@ -231,6 +231,14 @@ def test_a_spec_out_of_range_is_refused(field: str, value: Any) -> None:
         LLMSpec(**{"name": "a", field: value})
 
 
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    for api_base in ("https://me:hidden@host/v1", "http://hidden@host"):
+        with pytest.raises(InvalidValueError, match=r"^api_base must be a URL without a user and password") as caught:
+            LLMSpec(name="a", api_base=api_base)
+        assert "hidden" not in str(caught.value)
+    assert LLMSpec(name="a", api_base="https://host/v1/@me").api_base == "https://host/v1/@me"
+
+
 # --- Decision, Outcome, Feedback --------------------------------------------------------------------------------------
 
 

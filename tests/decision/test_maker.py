@@ -120,6 +120,11 @@ def test_a_candidate_of_probability_0_is_never_chosen(propensities: list[float],
     assert choose(policy=Fixed(propensities), draw=draw).chosen.propensity > 0
 
 
+def test_the_smallest_draw_takes_the_first_possible() -> None:
+    assert choose(policy=Fixed([0.0, 0.3, 0.7]), draw=0.0).chosen.llm == "middle"
+    assert choose(policy=Fixed([0.3, 0.7, 0.0]), draw=math.nextafter(1, 0)).chosen.llm == "middle"
+
+
 @given(
     st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(lambda weights: sum(weights) > 1e-6),
     st.floats(0, 1, exclude_max=True),

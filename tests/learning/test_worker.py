@@ -250,9 +250,19 @@ def learning_threads() -> int:
     return sum(thread.name == "mixllm-learning" for thread in threading.enumerate())
 
 
+class SlowToTell(LearningWorker):
+    """A worker whose callers have long decided to start it when one of them does."""
+
+    @property
+    def running(self) -> bool:
+        running = super().running
+        time.sleep(0.01)
+        return running
+
+
 def test_however_many_start_it_one_thread_runs() -> None:
     before = learning_threads()
-    one = worker(MemoryStore())
+    one = SlowToTell(store=MemoryStore(), learner=learner(), publish=Published().append, clock=SystemClock())
     start = threading.Barrier(8)
 
     def go() -> None:

@@ -123,6 +123,18 @@ def test_rank_one_updates_equal_the_refactored_path(rng: np.random.Generator) ->
     assert np.allclose(one_by_one.covariance, posterior(data)[1], rtol=1e-7, atol=1e-15)
 
 
+def test_rounding_errors_are_put_right_now_and_then(rng: np.random.Generator) -> None:
+    data = draw(rng, _REFACTOR_EVERY)
+    model = BayesianLinear(prior=PRIOR, noise_variance=NOISE)
+    model._covariance *= 1.01  # As if rounding had added up.
+    model._information += 0.1
+    learned((data[0][:-1], data[1][:-1], data[2][:-1]), model)
+    assert not np.allclose(model.mean, posterior((data[0][:-1], data[1][:-1], data[2][:-1]))[0], rtol=1e-4)
+    learned((data[0][-1:], data[1][-1:], data[2][-1:]), model)
+    assert np.allclose(model.mean, posterior(data)[0], rtol=1e-9)
+    assert np.allclose(model.covariance, posterior(data)[1], rtol=1e-8, atol=1e-15)
+
+
 def test_learning_does_not_stop_after_thousands(rng: np.random.Generator) -> None:
     model = QualityPredictor(prior=PRIOR, noise_variance=NOISE)
     z = np.zeros(PRIOR.dimension)

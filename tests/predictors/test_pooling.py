@@ -115,6 +115,18 @@ def test_an_llm_without_data_moves_nobody(rng: np.random.Generator, share_level:
         assert np.array_equal(after, before)
 
 
+def test_an_llm_without_data_does_not_even_change_the_rounding(rng: np.random.Generator) -> None:
+    """NumPy adds nine numbers in another order than ten."""
+    for _ in range(40):
+        models = []
+        for scale in 10.0 ** rng.uniform(-8, 8, 9):
+            model = empty(0.5)
+            model.update(np.append(np.zeros(5), 1.0), float(scale), weight=float(rng.uniform(0.1, 10)))
+            models.append(model)
+        before = pooled(models, share_level=True)[0]
+        assert np.array_equal(pooled([models[0], empty(0.5), *models[1:]], share_level=True)[0], before)
+
+
 def test_merging_and_pooling_commute(rng: np.random.Generator) -> None:
     slopes = rng.normal(0, 0.4, 5)
     here, there = [[learned(rng, level, slopes, 25) for level in (0.3, 0.7)] for _ in range(2)]

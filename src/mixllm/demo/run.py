@@ -94,7 +94,8 @@ def _config(
         "routing": {
             "lambda": settings.trade_off,
             "reference_llm": reference,
-            "policy": {"name": "ucb", "exploration": 0.3},
+            "caution": 1.5,
+            "policy": {"name": "ucb", "exploration": 1.0, "warmup_judgements": 10, "warmup_share": 0.2},
         },
         "store": {"path": str(folder / "demo.db")},
         "gateway": {"port": gateway_port},

@@ -76,10 +76,10 @@ class Recipe:
 
     tag_precision: float = 150.0
     embedding_precision: float = 400.0
-    level_precision: float = 30.0
+    level_precision: float = 100.0
     pool_tag_precision: float = 20.0
     pool_embedding_precision: float = 30.0
-    quality_noise_variance: float = 0.15
+    quality_noise_variance: float = 0.2
     quality_at_one_usd: float = 0.8
     quality_per_price_decade: float = 0.25
     prior_tokens_out: float = 200.0

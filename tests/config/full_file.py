@@ -1,0 +1,62 @@
+"""A configuration with every setting off its default."""
+
+from __future__ import annotations
+
+FULL = """\
+model_list:
+  - model_name: small
+    litellm_params:
+      model: openai/gpt-4o-mini
+      api_key: os.environ/OPENAI_API_KEY
+      timeout: 45
+      max_parallel_requests: 7
+      rpm: 60
+      tpm: 1000
+    model_info:
+      max_input_tokens: 128000
+      supports_vision: true
+      supports_function_calling: false
+      input_cost_per_token: 1.5e-07
+      output_cost_per_token: 6e-7
+      cache_read_input_token_cost: 7.5e-8
+      output_cost_per_reasoning_token: 1e-6
+      stream_usage: false
+  - model_name: local
+    litellm_params:
+      model: qwen2.5
+      api_base: http://127.0.0.1:8000/v1/
+      api_key: sk-literal
+      input_cost_per_token: 0
+      output_cost_per_token: 0
+routing:
+  lambda: 2
+  reference_llm: small
+  wait_weight: 0.2
+  wait_steepness_per_s: 0.4
+  wait_onset: 0.7
+  deadline_s: 20
+  policy:
+    name: squarecb
+    exploration: 0.5
+    gap_weight: 50
+    scale: 2
+    max_cost_ratio: 4
+    min_quality: 0.3
+    warmup_judgements: 20
+    warmup_share: 0.1
+encoder: {kind: folder, path: /models/m, max_chars: 4000}
+tags:
+  domains: [{name: maths, description: sums}]
+  temperature: 0.1
+  projection_dimension: 32
+learning: {checkpoint_interval_s: 5, recipe: {tag_precision: 3}}
+store: {kind: memory, path: other.db, max_commit_delay_s: 0.5}
+gateway:
+  host: 0.0.0.0
+  port: 9000
+  api_keys: [sk-client, os.environ/CLIENT_KEY]
+  max_body_bytes: 2048
+  connect_timeout_s: 2
+  llm_key_variables: [GUEST_KEY]
+privacy: {store_prompts: true}
+"""

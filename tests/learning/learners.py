@@ -1,0 +1,35 @@
+"""Learners over the small world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from tests.learning.world import (
+    DIMENSION,
+    SPECS,
+    PlainFeatures,
+)
+
+from mixllm.learning import Checkpoint, Learner, Recipe
+from mixllm.types import Forecast, LLMSpec
+
+
+def make(specs: Sequence[LLMSpec] = SPECS, *, reference: str | None = None, recipe: Recipe | None = None) -> Learner:
+    return Learner(
+        features=PlainFeatures(), encoding_dimension=DIMENSION, specs=specs, recipe=recipe, reference=reference
+    )
+
+
+def forecasts(
+    learner: Learner, x: np.ndarray[tuple[int], np.dtype[np.float32]], *, tokens_in: int = 300
+) -> dict[str, Forecast]:
+    snapshot = learner.snapshot()
+    made = snapshot.forecasts(learner.features.features(x), tokens_in=tokens_in)
+    return {one.name: forecast for one, forecast in zip(snapshot.specs, made, strict=True)}
+
+
+def same(one: Checkpoint, other: Checkpoint) -> bool:
+    return one.arrays.keys() == other.arrays.keys() and all(
+        np.array_equal(one.arrays[name], other.arrays[name]) for name in one.arrays
+    )
