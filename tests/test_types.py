@@ -319,3 +319,9 @@ def test_values_survive_json(value: Value) -> None:
 def test_json_out_of_range_is_refused_on_reading() -> None:
     with pytest.raises(msgspec.ValidationError, match="tokens_out must be between"):
         msgspec.json.decode(b'{"tokens_out": 1' + b"0" * 30 + b"}", type=Outcome)
+
+
+def test_an_endpoint_with_a_password_in_its_url_is_refused_without_repeating_it() -> None:
+    with pytest.raises(InvalidValueError, match="api_base") as refused:
+        LLMSpec(name="a", api_base="https://me:hidden@h.example/v1")
+    assert "hidden" not in str(refused.value)
