@@ -148,7 +148,7 @@ def pool_config(pool: PlaybackServer, path: Path, **sections: Any) -> Path:
         ],
         "encoder": {"kind": "hashing"},
         "store": {"path": str(path.with_suffix(".db"))},
-        "gateway": {"port": 0},
+        "gateway": {"port": 0, "llm_key_variables": ["K", "NEW_KEY"]},
         **sections,
     }
     path.write_text(yaml.safe_dump(tree, sort_keys=False))

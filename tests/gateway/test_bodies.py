@@ -229,7 +229,9 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing(untouched
     address = urlsplit(untouched.url)
     assert address.port is not None
     with closing(socket.create_connection((address.hostname, address.port))) as connection:
-        head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+        head = (
+            f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+        )
         connection.sendall(head.encode() + b'{"model":')
 
     assert untouched.ask("GET", "/health/live").status == 200

@@ -33,7 +33,7 @@ def begin(gateway: Gateway, **fields: object) -> socket.socket:
     assert address.port is not None
     connection = socket.create_connection((address.hostname, address.port), timeout=10)
     body = json.dumps(chat_body(**fields)).encode()  # type: ignore[arg-type] # any field of a request
-    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
     connection.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
     return connection
 
@@ -72,7 +72,9 @@ def test_a_client_that_leaves_in_the_middle_of_a_stream_cancels_it(
         with closing(begin(gateway, model="slow", stream=True)) as connection:
             received = b""
             while b"data: " not in received:
-                received += connection.recv(65_536)
+                part = connection.recv(65_536)
+                assert part, received
+                received += part
             assert gateway.in_flight() == 1
         assert eventually(lambda: slow_pool.counts["left"] == 1)
         assert eventually(lambda: gateway.in_flight() == 0)
