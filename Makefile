@@ -1,8 +1,10 @@
-# Everything installs into .venv: with uv where it is present, else with pip.
+# Everything installs into .venv: with uv where it is present, else with pip. Folders of wheels that pip is configured
+# with (find-links, e.g. for a torch without CUDA) serve both.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PINS := constraints/pins.txt
+HELD := constraints/held.txt
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -29,7 +31,9 @@ bench: $(VENV)/.dev  ## Speed on this machine; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 pins:  ## Refresh the pinned versions (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url -o $(PINS) --upgrade
+	uv pip compile pyproject.toml --extra dev -c $(HELD) --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url -o $(PINS).tmp --upgrade
+	grep -v -E '^(cuda|nvidia|triton)' $(PINS).tmp > $(PINS)  # torch pins these itself, and not every torch needs them
+	rm $(PINS).tmp
 
 $(VENV)/bin/python:
 	@if command -v uv >/dev/null 2>&1; then uv venv --quiet --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
@@ -45,7 +49,10 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(PINS)
 # install EXTRA: the package itself, editable, with one of its extras, at the pinned versions.
 define install
 if command -v uv >/dev/null 2>&1; \
-then uv pip install --quiet --python $(BIN)/python -c $(PINS) -e '.[$(1)]'; \
+then set --; \
+for link in $${PIP_FIND_LINKS:-$$($(PYTHON) -m pip config get global.find-links 2>/dev/null)}; \
+do set -- "$$@" --find-links "$$link"; done; \
+uv pip install --quiet --python $(BIN)/python "$$@" -c $(PINS) -e '.[$(1)]'; \
 else $(BIN)/python -m pip install --quiet -c $(PINS) -e '.[$(1)]'; fi
 endef
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.encoders.embedding_server import open_server
+from tests.encoders.small_transformer import write_transformer
 from tests.small_router import (
     ENCODER,
     SPECS,
@@ -40,7 +42,7 @@ from mixllm.decision import (
     UCBPolicy,
     WarmUpPolicy,
 )
-from mixllm.encoders import HashingEncoder, StaticEncoder
+from mixllm.encoders import EndpointEncoder, HashingEncoder, StaticEncoder, TransformerEncoder
 from mixllm.errors import (
     ConfigError,
     EncoderError,
@@ -125,6 +127,53 @@ def test_encoders(tmp_path: Path) -> None:
         build_encoder(EncoderConfig(kind="folder", path=str(tmp_path / "nowhere")))
     with pytest.raises(InvalidValueError, match="path must be given where the kind is 'folder'"):
         EncoderConfig(kind="folder")
+
+
+@pytest.mark.xdist_group("torch")
+def test_a_transformer_is_built_from_its_folder(tmp_path: Path) -> None:
+    folder = write_transformer(tmp_path / "m")
+    encoder = build_encoder(EncoderConfig(kind="transformer", path=str(folder), max_chars=70))
+    assert isinstance(encoder, TransformerEncoder)
+    assert (encoder.dimension, encoder.max_chars) == (32, 70)
+    features = build_features(TAGS, encoder)
+    assert features.dimension == 3 + 8 + 1
+    with pytest.raises(EncoderError, match="is not a folder"):
+        build_encoder(EncoderConfig(kind="transformer", path=str(tmp_path / "nowhere")))
+
+
+def test_an_endpoint_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBED_KEY", "sk-1")
+    with open_server() as server:
+        config = EncoderConfig(
+            kind="endpoint", api_base=server.url, model="bge", dimension=16, api_key_env="EMBED_KEY", max_chars=9
+        )
+        encoder = build_encoder(config)
+        assert isinstance(encoder, EndpointEncoder)
+        encoder.encode("0123456789")
+    assert server.asked[0].body["model"] == "bge"
+    assert server.asked[0].body["input"] == ["01\n456789"]
+    assert server.asked[0].headers["authorization"] == "Bearer sk-1"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "changed"),
+    [
+        ("path", {"kind": "transformer"}),
+        ("api_base", {"api_base": None}),
+        ("api_base", {"api_base": "h/v1"}),
+        ("api_base", {"api_base": "http://me:pw@h/v1"}),
+        ("model", {"model": None}),
+        ("dimension", {"dimension": None}),
+        ("dimension", {"dimension": -1}),
+        ("timeout_s", {"timeout_s": 0.0}),
+    ],
+)
+def test_an_encoder_lacks_or_has_a_bad_setting(parameter: str, changed: dict[str, Any]) -> None:
+    good: dict[str, Any] = {"kind": "endpoint", "api_base": "http://h/v1", "model": "m", "dimension": 4}
+    with pytest.raises(InvalidValueError) as caught:
+        EncoderConfig(**(good | changed))
+    assert caught.value.parameter == parameter
+    assert "pw" not in str(caught.value)
 
 
 def test_features() -> None:

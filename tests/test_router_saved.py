@@ -34,7 +34,7 @@ from mixllm.errors import (
     StateError,
 )
 from mixllm.learning import Checkpoint
-from mixllm.learning.manifest import seal_manifest
+from mixllm.manifest import seal_manifest
 from mixllm.types import Forecast
 
 BOUNDED: dict[str, Any] = {"max_cost_ratio": 3.5, "min_quality": 0.25}

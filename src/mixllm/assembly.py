@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,28 +33,16 @@ from mixllm.decision import (
 from mixllm.encoders import HashingEncoder, StaticEncoder
 from mixllm.errors import ConfigError, EncoderError, InvalidValueError, RegistryError, StateError, did_you_mean
 from mixllm.interfaces import Clock, Encoder, FeatureMap, Policy, Store
-from mixllm.learning import Checkpoint, Learner, LearningWorker, Recipe
-from mixllm.learning.manifest import open_manifest, seal_manifest
+from mixllm.learning import Bases, Checkpoint, Learner, LearningWorker, Recipe
+from mixllm.learning.feature_model import FeatureModel
 from mixllm.registry import priced
 from mixllm.router import RouterCore
+from mixllm.saved_router import SavedRouter
 from mixllm.store import MemoryStore, SQLiteStore
 from mixllm.tags import DEFAULT_DOMAINS, Domain, PrototypeTagger, TagFeatures, TruncatedProjection
 from mixllm.types import LLMSpec
 
 __all__ = ["Router", "build_encoder", "build_features", "build_policy", "build_recipe", "build_store"]
-
-_MANIFEST = "router.json"
-_SCHEMA = 1
-
-
-class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    schema: int
-    llms: tuple[LLMSpec, ...]
-    routing: RoutingConfig
-    encoder: EncoderConfig
-    encoder_fingerprint: str
-    tags: TagsConfig
-    learning: LearningConfig
 
 
 class Router(RouterCore):
@@ -81,6 +68,12 @@ class Router(RouterCore):
         Time; None takes the system's.
     seed
         Of the decisions' random draws; None takes a new one each time.
+    trained
+        Features that offline training made; None takes the training-free ones of `tags`.
+    start
+        What is known before any event of `store`; learned on the same features.
+    bases
+        What offline training fitted under the predictors; None where it fitted nothing.
 
     Examples
     --------
@@ -107,23 +100,36 @@ class Router(RouterCore):
         store_prompts: bool = False,
         clock: Clock | None = None,
         seed: int | None = None,
+        trained: FeatureModel | None = None,
+        start: Checkpoint | None = None,
+        bases: Bases | None = None,
     ) -> None:
         self.routing_config = routing or RoutingConfig()
         self.encoder_config = encoder or EncoderConfig()
         self.tags_config = tags or TagsConfig()
         self.learning_config = learning or LearningConfig()
+        self.trained = trained
+        self.bases = bases
         built_encoder = build_encoder(self.encoder_config)
-        features = build_features(self.tags_config, built_encoder)
+        features: FeatureMap
+        if trained is None:
+            features = build_features(self.tags_config, built_encoder)
+        else:
+            built_encoder, features = trained.build(built_encoder)
+        learner = Learner(
+            features=features,
+            encoding_dimension=built_encoder.dimension,
+            specs=[priced(spec) for spec in llms],
+            recipe=build_recipe(self.learning_config),
+            reference=_known_reference(self.routing_config.reference_llm, llms),
+            bases=bases,
+        )
+        if start is not None:
+            learner.restore(_in_the_scale_of(learner, start))
         super().__init__(
             encoder=built_encoder,
             features=features,
-            learner=Learner(
-                features=features,
-                encoding_dimension=built_encoder.dimension,
-                specs=[priced(spec) for spec in llms],
-                recipe=build_recipe(self.learning_config),
-                reference=_known_reference(self.routing_config.reference_llm, llms),
-            ),
+            learner=learner,
             maker=DecisionMaker(
                 weights=_score_weights(self.routing_config), policy=build_policy(self.routing_config.policy)
             ),
@@ -139,23 +145,36 @@ class Router(RouterCore):
     def from_config(cls, config: Config, *, seed: int | None = None) -> Self:
         """Build the router that `config` describes, with its store opened.
 
+        With ``learning.model`` it starts from that folder: encoder, tags and priors are the folder's, the pool and the
+        routing are the configuration's. What the store tells is learned on top of it.
+
         Raises
         ------
-        ConfigError, UnknownPriceError, EncoderError, StoreError
+        ConfigError, UnknownPriceError, EncoderError, StateError, StoreError
             Where a part of it cannot be built.
         """
         specs = config.specs()
+        encoder, tags, learning, trained, start = config.encoder, config.tags, config.learning, None, None
+        bases = None
+        if config.learning.model is not None:
+            saved = SavedRouter.from_folder(Path(config.learning.model))
+            trained, start, bases = saved.features, saved.checkpoint, saved.bases
+            encoder, tags = saved.encoder_for(config.encoder), saved.tags_for(config.tags)
+            learning = saved.learning_for(config.learning)
         store = build_store(config.store)
         try:
             return cls(
                 llms=specs,
                 routing=config.routing,
-                encoder=config.encoder,
-                tags=config.tags,
-                learning=config.learning,
+                encoder=encoder,
+                tags=tags,
+                learning=learning,
                 store=store,
                 store_prompts=config.privacy.store_prompts,
                 seed=seed,
+                trained=trained,
+                start=start,
+                bases=bases,
             )
         except BaseException:
             store.close()
@@ -191,30 +210,17 @@ class Router(RouterCore):
             Where `path` holds something, or cannot be written.
         """
         self.learn()
-        target = Path(path)
-        if target.exists() and not _replaceable(target):
-            raise StateError(f"{target} exists and is no saved router. Choose another folder, or remove it.")
-        manifest = _Manifest(
-            schema=_SCHEMA,
+        SavedRouter(
             llms=self.llms,
             routing=self.routing_config,
             encoder=self.encoder_config,
             encoder_fingerprint=self.encoder.fingerprint,
             tags=self.tags_config,
-            learning=self.learning_config,
-        )
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-                folder = Path(scratch) / "new"
-                folder.mkdir()
-                (folder / _MANIFEST).write_bytes(msgspec.json.format(seal_manifest(manifest)))
-                self.learner.checkpoint().to_folder(folder)
-                _swap_in(folder, target, old=Path(scratch) / "old")
-        except OSError as error:
-            raise StateError(
-                f"{target} cannot be written ({error.strerror}). Check the path and its rights."
-            ) from error
+            learning=msgspec.structs.replace(self.learning_config, model=None),  # all of it is in the folder itself
+            features=self.trained,
+            checkpoint=self.learner.checkpoint(),
+            bases=self.bases,
+        ).to_folder(Path(path))
 
     @classmethod
     def load(cls, path: str | Path, *, store: Store | None = None, seed: int | None = None) -> Self:
@@ -236,22 +242,23 @@ class Router(RouterCore):
             store stays open and as it was.
         """
         folder = Path(path)
-        manifest = _read_manifest(folder)
-        checkpoint = Checkpoint.from_folder(folder)
+        saved = SavedRouter.from_folder(folder)
         try:
             router = cls(
-                llms=manifest.llms,
-                routing=_with_reference_of_pool(manifest),
-                encoder=manifest.encoder,
-                tags=manifest.tags,
-                learning=manifest.learning,
+                llms=saved.llms,
+                routing=saved.routing_of_pool(),
+                encoder=saved.encoder,
+                tags=saved.tags,
+                learning=saved.learning,
                 store=store,
                 seed=seed,
+                trained=saved.features,
+                bases=saved.bases,
             )
         except (ConfigError, EncoderError, InvalidValueError, RegistryError) as error:
             raise StateError(f"{folder} cannot be made a router again: {error}") from error
-        _check_encoder(router.encoder, manifest)
-        router.adopt(checkpoint)
+        saved.check_encoder(router.encoder)
+        router.adopt(saved.checkpoint)
         return router
 
     def _leave_store(self) -> None:
@@ -274,8 +281,14 @@ def build_encoder(config: EncoderConfig) -> Encoder:
         return HashingEncoder()
     if config.kind == "wordllama":
         return StaticEncoder.wordllama(max_chars=config.max_chars)
+    if config.kind == "endpoint":
+        return _endpoint_encoder(config)
     if config.path is None:
-        raise ConfigError("encoder: kind 'folder' needs a path. Give encoder.path.")
+        raise ConfigError(f"encoder: kind {config.kind!r} needs a path. Give encoder.path.")
+    if config.kind == "transformer":
+        from mixllm.encoders import TransformerEncoder
+
+        return TransformerEncoder.from_folder(Path(config.path), max_chars=config.max_chars)
     return StaticEncoder.from_folder(Path(config.path), max_chars=config.max_chars)
 
 
@@ -325,6 +338,21 @@ def build_store(config: StoreConfig) -> Store:
     return SQLiteStore(path=Path(config.path), max_commit_delay_s=config.max_commit_delay_s)
 
 
+def _endpoint_encoder(config: EncoderConfig) -> Encoder:
+    if config.api_base is None or config.model is None or config.dimension is None:
+        raise ConfigError("encoder: kind 'endpoint' needs api_base, model and dimension. Give all three.")
+    from mixllm.encoders import EndpointEncoder  # brings an HTTP client, which few need
+
+    return EndpointEncoder(
+        api_base=config.api_base,
+        model=config.model,
+        dimension=config.dimension,
+        api_key_env=config.api_key_env,
+        timeout_s=config.timeout_s,
+        max_chars=config.max_chars,
+    )
+
+
 def _score_weights(config: RoutingConfig) -> ScoreWeights:
     return ScoreWeights(
         trade_off=config.trade_off,
@@ -337,6 +365,20 @@ def _score_weights(config: RoutingConfig) -> ScoreWeights:
     )
 
 
+def _in_the_scale_of(learner: Learner, start: Checkpoint) -> Checkpoint:
+    """Return `start` before any event, its scale of cost as the learner's reference LLM would have it.
+
+    Answers of the one are taken to be as long as those of the other, until the reference's own come in.
+    """
+    price = None if learner.reference is None else learner.price(learner.reference)
+    arrays = dict(start.arrays)
+    if price is not None and start.reference_price is not None and learner.reference != start.reference:
+        before = start.reference_price.blended_usd_per_million_tokens
+        if before > 0 and "scale" in arrays:
+            arrays["scale"] = arrays["scale"] * (price.blended_usd_per_million_tokens / before, 1.0)
+    return replace(start, position=0, arrays=arrays)
+
+
 def _known_reference(reference: str | None, llms: Sequence[LLMSpec]) -> str | None:
     names = [spec.name for spec in llms]
     if reference is not None and reference not in names:
@@ -344,43 +386,3 @@ def _known_reference(reference: str | None, llms: Sequence[LLMSpec]) -> str | No
             f"routing.reference_llm: no LLM named {reference!r} in the pool.{did_you_mean(reference, names)}"
         )
     return reference
-
-
-def _check_encoder(encoder: Encoder, manifest: _Manifest) -> None:
-    if encoder.fingerprint != manifest.encoder_fingerprint:
-        raise StateError(
-            f"The router was saved with encoder {manifest.encoder_fingerprint!r}, but this installation has "
-            f"{encoder.fingerprint!r}. Install the same encoder."
-        )
-
-
-def _with_reference_of_pool(manifest: _Manifest) -> RoutingConfig:
-    """Return the routing without a reference LLM that has left the pool: the state knows it, and its price."""
-    if manifest.routing.reference_llm in {spec.name for spec in manifest.llms}:
-        return manifest.routing
-    return msgspec.structs.replace(manifest.routing, reference_llm=None)
-
-
-def _swap_in(folder: Path, target: Path, *, old: Path) -> None:
-    """Put `folder` in the place of `target`; where that fails, `target` is what it was."""
-    if not target.exists():
-        folder.rename(target)
-        return
-    target.rename(old)
-    try:
-        folder.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-
-
-def _replaceable(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / _MANIFEST).is_file() or not any(folder.iterdir()))
-
-
-def _read_manifest(folder: Path) -> _Manifest:
-    try:
-        sealed = (folder / _MANIFEST).read_bytes()
-    except OSError as error:
-        raise StateError(f"{folder} holds no saved router ({error.strerror}): expected {_MANIFEST}.") from error
-    return open_manifest(sealed, kind=_Manifest, schema=_SCHEMA, name=str(folder / _MANIFEST))

@@ -18,6 +18,7 @@
     │   └── StoreClosedError                     the store has been closed
     ├── StateError                               learned state is corrupt, of another shape or newer
     ├── LogError                                 a routing log cannot be read
+    ├── NoSupportError                           a log cannot say what another policy would have done
     └── UpstreamError                            an LLM's endpoint failed
         ├── UpstreamTimeoutError                 … by taking too long
         ├── UpstreamStatusError                  … by answering with an error status
@@ -39,6 +40,7 @@ __all__ = [
     "MissingExtraError",
     "MixLLMError",
     "NoEligibleLLMError",
+    "NoSupportError",
     "RegistryError",
     "StateError",
     "StoreClosedError",
@@ -204,6 +206,10 @@ class StateError(MixLLMError):
 
 class LogError(MixLLMError):
     """A routing log cannot be read; the message names the file, the column and the row."""
+
+
+class NoSupportError(MixLLMError):
+    """A log cannot say what another policy would have done: what that policy would choose was hardly ever tried."""
 
 
 class UpstreamError(MixLLMError):

@@ -272,14 +272,14 @@ class LLMSpec(Value, frozen=True, kw_only=True):
         return self.model or self.name
 
 
-class Estimate(Value, frozen=True, kw_only=True):
+class Estimate(Value, frozen=True, kw_only=True, gc=False):
     """A prediction: its mean and its standard deviation, in the unit of what is predicted."""
 
     mean: float
     std: float
 
 
-class Forecast(Value, frozen=True, kw_only=True):
+class Forecast(Value, frozen=True, kw_only=True, gc=False):
     """What one LLM is expected to do with one query.
 
     Parameters
@@ -309,14 +309,14 @@ class Forecast(Value, frozen=True, kw_only=True):
     judgements: float = 0.0
 
 
-class TagWeight(Value, frozen=True, kw_only=True):
+class TagWeight(Value, frozen=True, kw_only=True, gc=False):
     """A tag of the query and its probability."""
 
     tag: str
     probability: float
 
 
-class Candidate(Value, frozen=True, kw_only=True):
+class Candidate(Value, frozen=True, kw_only=True, gc=False):
     """An LLM that could have taken the query: its forecast, its score and the probability of choosing it."""
 
     llm: str

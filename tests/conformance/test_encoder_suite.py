@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tests.encoders.small_model import small_mapping, small_table, small_tokenizer, small_weights, write_folder
 
 from mixllm.conformance.encoder import ENCODER_CHECKS, check_encoder
-from mixllm.encoders import HashingEncoder, StaticEncoder
+from mixllm.encoders import HashingEncoder, LexicalEncoder, StaticEncoder
 from mixllm.interfaces import Encoder
 
 Vector = NDArray[np.float32]
@@ -72,6 +72,19 @@ def test_a_static_encoder_with_every_parameter_off_its_default_passes() -> None:
 
 def test_wordllama_without_unit_length_passes_only_when_told() -> None:
     check_encoder(lambda: StaticEncoder.wordllama(normalise=False), unit_norm=False)
+
+
+def test_a_lexical_encoder_passes() -> None:
+    def make(tags: int = 3, **changed: Any) -> Encoder:
+        base = StaticEncoder(table=small_table(), tokenizer=small_tokenizer(), **changed)
+        rng = np.random.default_rng(1)
+        rarity = rng.uniform(0.0, 3.0, base.tokens)
+        rarity[::3] = 0.0
+        return LexicalEncoder(base=base, table=rng.normal(size=(base.tokens, tags)).astype(np.float32), rarity=rarity)
+
+    check_encoder(make)
+    check_encoder(lambda: make(1))
+    check_encoder(lambda: make(7, max_chars=40, token_weights=small_weights(), fingerprint="mine/1"))
 
 
 class Sound:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.decision.forecasts import forecast
 
-from mixllm.decision import why_ineligible
+from mixllm.decision.constraints import asks_little, why_ineligible
 from mixllm.types import Capability, LLMSpec, Query
 
 SPEC = LLMSpec(name="a", context_window=1_000, capabilities=frozenset({Capability.TOOLS}))
@@ -63,3 +63,23 @@ def test_the_first_reason_is_given() -> None:
         why = why_ineligible(Query(text="hi", **rest), SPEC, FORECAST)
         assert why is not None
         assert word in why
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"allowed_llms": frozenset[str]()},
+        {"needs": frozenset({Capability.VISION})},
+        {"max_cost_usd": 1.0},
+        {"min_quality": 0.0},
+        {"max_latency_s": 1.0},
+    ],
+)
+def test_every_constraint_is_more_than_little(asked: dict[str, Any]) -> None:
+    assert not asks_little(Query(text="hi", **asked))
+
+
+def test_other_wishes_rule_nothing_out() -> None:
+    query = Query(text="hi", tokens_in=3, max_tokens_out=10, trade_off=2.0, deadline_s=3.0)
+    assert asks_little(query)
+    assert why_ineligible(query, LLMSpec(name="a"), forecast(cost_usd=1e9, quality=0.0, latency_s=1e9)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -37,7 +38,9 @@ def test_a_forecast_is_put_together_from_its_parts() -> None:
         assert forecast.quality.std == pytest.approx(std[row])
         assert (forecast.tokens_out.mean, forecast.tokens_out.std) == pytest.approx((tokens[row], tokens_std[row]))
         assert forecast.cost_usd.mean == pytest.approx(factors[row] * usd * (700 + tokens[row]))
-        assert forecast.cost_usd.std == pytest.approx(factors[row] * usd * tokens_std[row])
+        scatter = math.expm1(snapshot.billing.residual_variances[row])
+        of_length, of_bills = factors[row] * usd * tokens_std[row], forecast.cost_usd.mean * math.sqrt(scatter)
+        assert forecast.cost_usd.std == pytest.approx(math.hypot(of_length, of_bills))
         assert (forecast.latency_s.mean, forecast.latency_s.std) == pytest.approx((latency.mean, latency.std))
         assert forecast.ttft_s.mean == pytest.approx(snapshot.latency[row].ttft_s)
         assert forecast.wait_s == 0.0
@@ -75,6 +78,15 @@ def test_calls_under_way_make_wait() -> None:
     assert jam[0].latency_s.mean == pytest.approx(wait_s + service_s)
     assert jam[0].ttft_s.mean == pytest.approx(wait_s + alone[0].ttft_s.mean)
     assert jam[1:] == alone[1:]
+
+
+def test_calls_can_wait_only_where_a_limit_is_known() -> None:
+    free = Learner(features=FEATURES, encoding_dimension=DIMENSION, specs=[spec("a"), spec("b")])
+    limited = Learner(features=FEATURES, encoding_dimension=DIMENSION, specs=[spec("a"), spec("b", max_in_flight=1)])
+    assert not free.snapshot().queues
+    assert limited.snapshot().queues
+    z = FEATURES.features(World(3).encoding())
+    assert [one.wait_s for one in free.snapshot().forecasts(z, tokens_in=10, in_flight=[9, 9])] == [0.0, 0.0]
 
 
 def test_qualities_stay_in_range() -> None:

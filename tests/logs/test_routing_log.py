@@ -165,3 +165,68 @@ def test_refuses_other_arrays() -> None:
             RoutingLog(**(fields | {"quality": quality}))
     with pytest.raises(InvalidValueError, match="llms must be one name or more"):
         RoutingLog(**(fields | {"llms": ()}))
+
+
+def _export(**changed: Any) -> RoutingLog:
+    fields: dict[str, Any] = {
+        "cost_usd": [[1.0, NAN], [NAN, 2.0]],
+        "propensities": np.array([[0.5, NAN], [NAN, NAN]]),
+        "encodings": np.ones((2, 3), dtype=np.float32),
+        "encoder": "e",
+        "questions": ("a?", "b?"),
+    }
+    return make_log([[0.5, NAN], [NAN, NAN]], **(fields | changed))
+
+
+def test_an_export_may_have_costs_without_quality() -> None:
+    log = _export()
+    np.testing.assert_array_equal(log.asked, [[True, False], [False, True]])
+    np.testing.assert_array_equal(log.mean_quality(), [0.5, NAN])
+    np.testing.assert_array_equal(log.mean_cost_usd(), [1.0, 2.0])
+    assert (log.strongest(), log.texts) == ("a", ("a?", "b?"))
+    with pytest.raises(LogError, match="no answer was judged"):
+        _export(quality=np.full((2, 2), NAN)).strongest()
+    assert make_log([[1.0]]).texts == ("prompt 0",)
+
+
+def test_what_exports_add_is_selected_with_the_rest() -> None:
+    encodings = np.arange(6, dtype=np.float32).reshape(2, 3)
+    log = _export(encodings=encodings, left_out=3)
+    chosen = log.select([1])
+    assert chosen.encodings is not None
+    assert chosen.propensities is not None
+    assert log.propensities is not None
+    np.testing.assert_array_equal(chosen.encodings, encodings[[1]])
+    np.testing.assert_array_equal(chosen.propensities, log.propensities[[1]])
+    assert (chosen.questions, chosen.encoder, chosen.left_out) == (("b?",), "e", 3)
+    turned = log.select_llms(["b", "a"])
+    assert turned.propensities is not None
+    np.testing.assert_array_equal(turned.propensities, log.propensities[:, ::-1])
+    assert (turned.encodings is not None, turned.questions) == (True, log.questions)
+    for array in (log.encodings, log.propensities):
+        assert array is not None
+        assert not array.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"propensities": None}, "cost_usd must be known exactly where quality is"),
+        ({"cost_usd": [[NAN, NAN], [NAN, 2.0]]}, "cost_usd must be known wherever quality is"),
+        ({"propensities": np.array([[0.5, 0.5], [NAN, NAN]])}, "propensities must be NaN where cost_usd is"),
+        ({"propensities": np.array([[0.0, NAN], [NAN, NAN]])}, "propensities must be above 0 and at most 1"),
+        ({"propensities": np.array([[1.5, NAN], [NAN, NAN]])}, "propensities must be above 0 and at most 1"),
+        ({"propensities": np.array([[0.5, NAN]])}, "propensities must be an array of float64"),
+        ({"encoder": None}, "encoder must be given exactly where encodings are"),
+        ({"encodings": None}, "encoder must be given exactly where encodings are"),
+        ({"encodings": np.ones((2, 3))}, r"encodings must be an array of float32 of shape \(2, d\)"),
+        ({"encodings": np.ones((3, 3), dtype=np.float32)}, "encodings must be an array"),
+        ({"encodings": np.ones(2, dtype=np.float32)}, "encodings must be an array"),
+        ({"encodings": np.full((2, 3), NAN, dtype=np.float32)}, "encodings must be finite"),
+        ({"questions": ("a?",)}, "questions must be as long as query_ids"),
+        ({"left_out": -1}, "left_out must be >= 0"),
+    ],
+)
+def test_exports_that_do_not_fit(changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidValueError, match=words):
+        _export(**changed)

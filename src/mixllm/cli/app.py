@@ -44,10 +44,33 @@ COMMANDS = {
     ),
     "serve": Entry(module="mixllm.cli.serve", summary="Run the OpenAI-compatible gateway.", extra="gateway"),
     "route": Entry(module="mixllm.cli.route", summary="Explain which LLM would take a query, and call nothing."),
+    "train": Entry(
+        module="mixllm.cli.train",
+        summary="Train tags, embedding and predictors on a routing log.",
+        extra="fit",
+    ),
+    "bench": Entry(module="mixllm.cli.bench", summary="Compare routers on routing logs.", extra="bench"),
+    "simulate": Entry(
+        module="mixllm.cli.simulate",
+        summary="Let policies learn on a stream made of a routing log.",
+        extra="bench",
+    ),
+    "whatif": Entry(module="mixllm.cli.whatif", summary="Estimate from a log what another policy would have done."),
     "llms": Entry(module="mixllm.cli.llms", summary="List, add and remove the LLMs of a running gateway."),
     "feedback": Entry(module="mixllm.cli.feedback", summary="Judge an answer that a running gateway gave."),
     "doctor": Entry(module="mixllm.cli.doctor", summary="Check everything that a gateway needs, and say what to do."),
     "config": Entry(module="mixllm.cli.config", summary="Check a configuration and show what is in effect."),
+    "fine-tune": Entry(
+        module="mixllm.cli.fine_tune",
+        summary="Train a sentence transformer so that it tells the domains of a routing log apart.",
+        extra="train",
+    ),
+    "tag": Entry(
+        module="mixllm.cli.tag",
+        summary="Ask an LLM what the queries of a log are about, and group them into domains.",
+        extra="gateway",
+    ),
+    "data": Entry(module="mixllm.cli.data", summary="Fetch, check, show and export routing logs."),
     "playback": Entry(
         module="mixllm.cli.playback",
         summary="Run a server that stands for a pool of LLMs, to try things out.",

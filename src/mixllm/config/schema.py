@@ -108,21 +108,50 @@ class EncoderConfig(Section, frozen=True, kw_only=True):
     Parameters
     ----------
     kind
-        ``wordllama`` (shipped), ``folder`` (a local model2vec folder) or ``hashing`` (for tests).
+        ``wordllama`` (shipped), ``folder`` (a local model2vec folder), ``transformer`` (a local folder of a sentence
+        transformer), ``endpoint`` (any ``/v1/embeddings``) or ``hashing`` (for tests).
     path
-        The folder, for ``folder``.
+        The folder, for ``folder`` and ``transformer``.
     max_chars
         Longer texts are bounded to this, head and tail.
+    api_base, model, dimension
+        For ``endpoint``: its base URL, its model's name, and the length of that model's vectors.
+    api_key_env
+        For ``endpoint``: the environment variable with its key; None sends none.
+    timeout_s
+        For ``endpoint``: time limit of a call.
     """
 
-    kind: Literal["wordllama", "folder", "hashing"] = "wordllama"
+    kind: Literal["wordllama", "folder", "transformer", "endpoint", "hashing"] = "wordllama"
     path: str | None = None
     max_chars: int = 8000
+    api_base: str | None = None
+    model: str | None = None
+    dimension: int | None = None
+    api_key_env: str | None = None
+    timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.kind == "folder" and not self.path:
-            raise InvalidValueError("path", self.path, "given where the kind is 'folder'")
+        needed: dict[str, tuple[str, ...]] = {
+            "folder": ("path",),
+            "transformer": ("path",),
+            "endpoint": ("api_base", "model", "dimension"),
+        }
+        for key in needed.get(self.kind, ()):
+            if not getattr(self, key):
+                raise InvalidValueError(key, getattr(self, key), f"given where the kind is {self.kind!r}")
+        if self.api_base is not None:
+            _check_api_base(self.api_base)
         positive("max_chars", self.max_chars)
+        positive("timeout_s", self.timeout_s)
+        check_given(positive, self, "dimension")
+
+
+def _check_api_base(api_base: str) -> None:
+    if not api_base.startswith(("http://", "https://")):
+        raise InvalidValueError("api_base", api_base, "a URL that begins with http:// or https://")
+    if "@" in api_base.split("/")[2]:
+        raise InvalidValueError("api_base", "***", "a URL without a user and password; put the key into api_key_env")
 
 
 class DomainConfig(Section, frozen=True, kw_only=True):
@@ -172,10 +201,13 @@ class LearningConfig(Section, frozen=True, kw_only=True):
         How often learned state is kept.
     recipe
         Priors and noise by name (see `mixllm.learning.Recipe`); what is not named keeps its default.
+    model
+        Folder that `mixllm train` or `Router.save` wrote: what is known before any feedback.
     """
 
     checkpoint_interval_s: float = 30.0
     recipe: Mapping[str, float] = {}
+    model: str | None = None
 
     def __post_init__(self) -> None:
         positive("checkpoint_interval_s", self.checkpoint_interval_s)

@@ -2,6 +2,7 @@
 
 from mixllm.decision.bounds import ExplorationBounds
 from mixllm.decision.constraints import why_ineligible
+from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.greedy import GreedyPolicy
 from mixllm.decision.maker import Choice, DecisionMaker
 from mixllm.decision.score import ScoreWeights, score
@@ -14,6 +15,7 @@ __all__ = [
     "Choice",
     "DecisionMaker",
     "ExplorationBounds",
+    "Forecasts",
     "GreedyPolicy",
     "ScoreWeights",
     "SquareCBPolicy",

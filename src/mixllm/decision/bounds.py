@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixllm.decision.forecasts import Forecasts
 from mixllm.types import Forecast
 from mixllm.units import fraction, non_negative
 
@@ -35,15 +36,21 @@ class ExplorationBounds:
         if self.min_quality is not None:
             fraction("min_quality", self.min_quality)
 
+    @property
+    def none(self) -> bool:
+        """Whether there are no bounds: every candidate may be explored."""
+        return self.max_cost_ratio is None and self.min_quality is None
+
     def allowed(self, *, scores: NDArray[np.float64], forecasts: Sequence[Forecast]) -> NDArray[np.bool_]:
         """Return which candidates may be chosen, shape (K,); the best-scored one always may."""
-        best = int(np.argmax(scores))
         allowed = np.ones(len(scores), np.bool_)
+        if self.none:
+            return allowed
+        best = int(np.argmax(scores))
+        columns = Forecasts.of(forecasts)
         if self.max_cost_ratio is not None:
-            cost = np.array([forecast.cost_usd.mean for forecast in forecasts])
-            allowed &= cost <= self.max_cost_ratio * cost[best]
+            allowed &= columns.cost_usd <= self.max_cost_ratio * columns.cost_usd[best]
         if self.min_quality is not None:
-            optimistic = np.array([forecast.quality.mean + forecast.quality.std for forecast in forecasts])
-            allowed &= optimistic >= self.min_quality
+            allowed &= columns.quality + columns.quality_std >= self.min_quality
         allowed[best] = True
         return allowed

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from mixllm.types import Forecast, LLMSpec, Query
 
-__all__ = ["why_ineligible"]
+__all__ = ["asks_little", "why_ineligible"]
+
+
+def asks_little(query: Query) -> bool:
+    """Return whether nothing but a context window can rule out an LLM for `query`, as with most queries.
+
+    Examples
+    --------
+    >>> asks_little(Query(text="hi")), asks_little(Query(text="hi", max_cost_usd=0.01))
+    (True, False)
+    """
+    return (
+        query.allowed_llms is None
+        and not query.needs
+        and query.max_cost_usd is None
+        and query.min_quality is None
+        and query.max_latency_s is None
+    )
 
 
 def why_ineligible(query: Query, spec: LLMSpec, forecast: Forecast) -> str | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.decision.constraints import why_ineligible
+from mixllm.decision.constraints import asks_little, why_ineligible
+from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.score import ScoreWeights, score
 from mixllm.errors import NoEligibleLLMError, UnknownLLMError
 from mixllm.interfaces import Policy
@@ -80,21 +83,20 @@ class DecisionMaker:
         """
         if forced is not None:
             return self._force(forced, query, specs, forecasts, cost_scale_usd)
+        forecasts = Forecasts.of(forecasts)
         eligible, ineligible = self._sieve(query, specs, forecasts)
         if not eligible:
             raise NoEligibleLLMError({refusal.llm: refusal.reason for refusal in ineligible})
         weights = self._weights_for(query, forecasts)
-        kept = [forecasts[row] for row in eligible]
+        # Most queries rule out none: then the columns are taken as they are.
+        kept = forecasts.take(eligible) if ineligible else forecasts
         scores, stds = score(kept, weights=weights, cost_scale_usd=cost_scale_usd)
         propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=kept)
         candidates = tuple(
-            Candidate(
-                llm=specs[row].name,
-                forecast=forecasts[row],
-                score=float(scores[place]),
-                propensity=float(propensities[place]),
+            Candidate(llm=specs[row].name, forecast=forecast, score=value, propensity=propensity)
+            for row, forecast, value, propensity in zip(
+                eligible, kept.values(), scores.tolist(), propensities.tolist(), strict=True
             )
-            for place, row in enumerate(eligible)
         )
         place = _pick(propensities, draw)
         return Choice(
@@ -135,14 +137,15 @@ class DecisionMaker:
             return self.weights
         trade_off = query.trade_off
         if trade_off is None:
-            trade_off = self.weights.cautious_trade_off(sum(forecast.judgements for forecast in forecasts))
+            # Python's sum, from left to right: the same λ whether the forecasts come with columns or without.
+            trade_off = self.weights.cautious_trade_off(sum(Forecasts.of(forecasts).judgements.tolist()))
         deadline_s = self.weights.deadline_s if query.deadline_s is None else query.deadline_s
         return replace(self.weights, trade_off=trade_off, deadline_s=deadline_s)
 
     @staticmethod
-    def _sieve(
-        query: Query, specs: Sequence[LLMSpec], forecasts: Sequence[Forecast]
-    ) -> tuple[list[int], list[Ineligible]]:
+    def _sieve(query: Query, specs: Sequence[LLMSpec], forecasts: Forecasts) -> tuple[Sequence[int], list[Ineligible]]:
+        if asks_little(query) and all(spec.context_window is None for spec in specs):
+            return range(len(specs)), []
         eligible: list[int] = []
         ineligible: list[Ineligible] = []
         for row, (spec, forecast) in enumerate(zip(specs, forecasts, strict=True)):
@@ -155,15 +158,17 @@ class DecisionMaker:
 
 
 def _pick(propensities: NDArray[np.float64], draw: float) -> int:
-    place = int(np.searchsorted(np.cumsum(propensities), draw * propensities.sum(), side="right"))
+    shares = propensities.tolist()  # A pool is too small for array functions to pay.
+    place = bisect_right(list(accumulate(shares)), draw * float(propensities.sum()))
     # Rounding may lead past the end, or onto a candidate of probability 0: the last possible one is meant.
-    possible = np.flatnonzero(propensities > 0)
-    return place if place < len(propensities) and propensities[place] > 0 else int(possible[-1])
+    if place < len(shares) and shares[place] > 0:
+        return place
+    return max(row for row, share in enumerate(shares) if share > 0)
 
 
 def _reason(place: int, scores: NDArray[np.float64], propensities: NDArray[np.float64], policy: str) -> str:
     if len(scores) == 1:
         return "the only eligible LLM"
-    if place == int(np.argmax(scores)):
+    if place == int(scores.argmax()):
         return f"best score {scores[place]:.3f} of {len(scores)} ({policy})"
     return f"explored ({policy}), score {scores[place]:.3f} of at best {scores.max():.3f}, p={propensities[place]:.3f}"

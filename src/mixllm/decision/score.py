@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixllm.decision.forecasts import Forecasts
 from mixllm.errors import InvalidValueError
 from mixllm.types import Forecast
 from mixllm.units import fraction, non_negative, positive
@@ -100,14 +101,21 @@ def score(
     answers, which exploring does not reduce.
     """
     positive("cost_scale_usd", cost_scale_usd)
-    quality = np.array([forecast.quality.mean for forecast in forecasts])
-    quality_std = np.array([forecast.quality.std for forecast in forecasts])
-    cost = np.array([forecast.cost_usd.mean for forecast in forecasts]) / cost_scale_usd
-    late_s = np.array([forecast.latency_s.mean for forecast in forecasts]) - weights.wait_onset * weights.deadline_s
-    exponent = weights.wait_steepness_per_s * late_s
-    excess = np.clip(exponent - _MAX_EXPONENT, 0.0, _MAX_EXCESS)
-    penalty = weights.wait_weight * np.exp(np.minimum(exponent, _MAX_EXPONENT)) * (1.0 + excess)
-    scores = weights.quality_weight * quality - (1.0 - weights.quality_weight) * cost - penalty
+    columns = Forecasts.of(forecasts)
+    quality_weight = weights.quality_weight
+    cost = columns.cost_usd / cost_scale_usd
+    exponent = weights.wait_steepness_per_s * (columns.latency_s - weights.wait_onset * weights.deadline_s)
+    penalty = _waiting_penalty(exponent, weights.wait_weight)
+    scores = quality_weight * columns.quality - (1.0 - quality_weight) * cost - penalty
     if not np.isfinite(scores).all():
         raise InvalidValueError("score", scores.tolist(), "finite for every candidate; a forecast is not")
-    return scores, weights.quality_weight * quality_std
+    return scores, quality_weight * columns.quality_std
+
+
+def _waiting_penalty(exponent: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    if exponent.max(initial=0.0) <= _MAX_EXPONENT:  # Nearly always; saves most of the work.
+        moderate: NDArray[np.float64] = weight * np.exp(exponent)
+        return moderate
+    excess = np.clip(exponent - _MAX_EXPONENT, 0.0, _MAX_EXCESS)
+    penalty: NDArray[np.float64] = weight * np.exp(np.minimum(exponent, _MAX_EXPONENT)) * (1.0 + excess)
+    return penalty

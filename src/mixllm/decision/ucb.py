@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixllm.decision.bounds import ExplorationBounds
+from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.greedy import certain
 from mixllm.types import Forecast
 from mixllm.units import non_negative
@@ -42,7 +43,8 @@ class UCBPolicy:
     ) -> NDArray[np.float64]:
         """Return 1 for the best bound among those that may be explored, 0 for the others, shape (K,)."""
         del stds
-        uncertainty = np.array([forecast.quality.std for forecast in forecasts])
-        optimistic = scores + self.exploration * uncertainty
-        optimistic[~self.bounds.allowed(scores=scores, forecasts=forecasts)] = -np.inf
-        return certain(int(np.argmax(optimistic)), len(scores))
+        forecasts = Forecasts.of(forecasts)
+        optimistic = scores + self.exploration * forecasts.quality_std
+        if not self.bounds.none:
+            optimistic[~self.bounds.allowed(scores=scores, forecasts=forecasts)] = -np.inf
+        return certain(int(optimistic.argmax()), len(scores))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixllm.decision.bounds import ExplorationBounds
+from mixllm.decision.forecasts import Forecasts
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import Policy
 from mixllm.types import Forecast
@@ -55,8 +56,9 @@ class WarmUpPolicy:
         self, *, scores: NDArray[np.float64], stds: NDArray[np.float64], forecasts: Sequence[Forecast]
     ) -> NDArray[np.float64]:
         """Return the probability of each candidate, shape (K,)."""
+        forecasts = Forecasts.of(forecasts)
         propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=forecasts)
-        cold = np.array([forecast.judgements < self.judgements for forecast in forecasts])
+        cold = forecasts.judgements < self.judgements
         cold &= self.bounds.allowed(scores=scores, forecasts=forecasts)
         if not cold.any():
             return propensities

@@ -1,8 +1,10 @@
 """Text to vectors: what a chat asks, and the encoders that turn it into a unit vector.
 
 `query_from_messages` finds the last real human ask in a chat. `StaticEncoder` is the default encoder (static token
-vectors, no download); `HashingEncoder` is the deterministic double for tests. Encoders are loaded when they are first
-asked for, so that importing this room loads neither a tokenizer nor NumPy.
+vectors, no download), `LexicalEncoder` what training makes of it; `TransformerEncoder` runs a sentence transformer of a
+local folder, `EndpointEncoder` asks a ``/v1/embeddings`` endpoint; `HashingEncoder` is the deterministic double for
+tests. Encoders are loaded when they are first asked for, so that importing this room loads neither a tokenizer nor
+NumPy.
 """
 
 from __future__ import annotations
@@ -14,19 +16,31 @@ from mixllm.encoders.bounds import head_and_tail, well_formed
 from mixllm.encoders.messages import last_human_ask, query_from_messages
 
 if TYPE_CHECKING:
+    from mixllm.encoders.endpoint import EndpointEncoder
     from mixllm.encoders.hashing import HashingEncoder
+    from mixllm.encoders.lexical import LexicalEncoder
     from mixllm.encoders.static import StaticEncoder
+    from mixllm.encoders.transformer import TransformerEncoder
 
 __all__ = [
+    "EndpointEncoder",
     "HashingEncoder",
+    "LexicalEncoder",
     "StaticEncoder",
+    "TransformerEncoder",
     "head_and_tail",
     "last_human_ask",
     "query_from_messages",
     "well_formed",
 ]
 
-_LOADED_LATER = {"HashingEncoder": "mixllm.encoders.hashing", "StaticEncoder": "mixllm.encoders.static"}
+_LOADED_LATER = {
+    "EndpointEncoder": "mixllm.encoders.endpoint",
+    "HashingEncoder": "mixllm.encoders.hashing",
+    "LexicalEncoder": "mixllm.encoders.lexical",
+    "StaticEncoder": "mixllm.encoders.static",
+    "TransformerEncoder": "mixllm.encoders.transformer",
+}
 
 
 def __getattr__(name: str) -> object:

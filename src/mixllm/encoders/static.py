@@ -171,6 +171,11 @@ class StaticEncoder:
         return self._fingerprint
 
     @property
+    def tokens(self) -> int:
+        """Number V of tokens that have a vector."""
+        return self._table.tokens
+
+    @property
     def max_chars(self) -> int:
         """Longer texts are cut to this many characters."""
         return self._max_chars
@@ -182,26 +187,34 @@ class StaticEncoder:
 
     def encode(self, text: str) -> NDArray[np.float32]:
         """Return the vector of `text`, shape (d,); the zero vector where it has no token."""
-        return self._vector(self._token_ids.of([self._bounded("text", text)])[0])
+        return self.vector_of(self._token_ids.of([self._bounded("text", text)])[0])
 
     def encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of `texts`, shape (n, d), each exactly as `encode` gives it."""
         if isinstance(texts, str):
             raise InvalidValueError("texts", "one string", "a sequence of strings; use encode for one")
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, ids in enumerate(self.token_ids(texts)):
+            vectors[row] = self.vector_of(ids)
+        return vectors
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each of `texts`, as they are encoded: cut to `max_chars`, no unknown tokens."""
+        if isinstance(texts, str):
+            raise InvalidValueError("texts", "one string", "a sequence of strings")
+        every: list[list[int]] = []
         for start in range(0, len(texts), _BATCH_TEXTS):
             batch = texts[start : start + _BATCH_TEXTS]
-            bounded = [self._bounded(f"texts[{start + offset}]", text) for offset, text in enumerate(batch)]
-            for row, ids in enumerate(self._token_ids.of(bounded), start):
-                vectors[row] = self._vector(ids)
-        return vectors
+            every += self._token_ids.of([self._bounded(f"texts[{start + at}]", text) for at, text in enumerate(batch)])
+        return every
 
     def _bounded(self, parameter: str, text: object) -> str:
         if not isinstance(text, str):
             raise InvalidValueError(parameter, type(text).__name__, "a string")
         return well_formed(head_and_tail(text, max_chars=self._max_chars))
 
-    def _vector(self, ids: list[int]) -> NDArray[np.float32]:
+    def vector_of(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return the vector of a text with the tokens `ids`, shape (d,)."""
         if not ids:
             return np.zeros(self.dimension, dtype=np.float32)
         mean = self._table.mean(ids)

@@ -1,9 +1,10 @@
 """Learning, off the request path: events of the store become a new immutable snapshot that the router swaps in."""
 
+from mixllm.learning.bases import Bases
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.learner import Learner, LearnerCounts
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
 from mixllm.learning.worker import LearningWorker
 
-__all__ = ["Checkpoint", "LLMModel", "Learner", "LearnerCounts", "LearningWorker", "Recipe", "Snapshot"]
+__all__ = ["Bases", "Checkpoint", "LLMModel", "Learner", "LearnerCounts", "LearningWorker", "Recipe", "Snapshot"]

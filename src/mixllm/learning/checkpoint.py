@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mixllm.errors import StateError
-from mixllm.learning.manifest import open_manifest, seal_manifest
+from mixllm.manifest import open_manifest, seal_manifest
 from mixllm.types import Price
 
 __all__ = ["SCHEMA", "Checkpoint"]

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from mixllm.errors import DuplicateLLMError, InvalidValueError, StateError, UnknownLLMError
 from mixllm.interfaces import FeatureMap
+from mixllm.learning.banks import Banks
+from mixllm.learning.bases import Bases
 from mixllm.learning.checkpoint import Checkpoint
+from mixllm.learning.history import CallHistory, teach_history
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
 from mixllm.predictors import (
-    BillingFactors,
-    LinearBank,
+    FrozenBank,
     length_features,
     log_billing_factor,
-    pooled_prior_means,
 )
 from mixllm.types import Feedback, LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
 
@@ -74,6 +75,8 @@ class Learner:
         Name of the LLM whose mean cost is the scale of cost; None takes the dearest of `specs`, or the first that is
         ever added. It stays the scale when other LLMs come, and when it leaves: adding an LLM must not move the
         others.
+    bases
+        What was fitted offline under the predictors of the LLMs of these names; None: nothing.
     """
 
     def __init__(
@@ -84,10 +87,14 @@ class Learner:
         specs: Sequence[LLMSpec] = (),
         recipe: Recipe | None = None,
         reference: str | None = None,
+        bases: Bases | None = None,
     ) -> None:
         if encoding_dimension < 1:
             raise InvalidValueError("encoding_dimension", encoding_dimension, ">= 1")
+        if bases is not None:
+            bases.check_dimensions(quality=features.dimension, length=features.dimension + 1)
         self.features = features
+        self.bases = bases
         self.encoding_dimension = encoding_dimension
         self.recipe = recipe or Recipe()
         self.reference = reference
@@ -101,6 +108,7 @@ class Learner:
         self._scale = np.zeros(2)  # decayed sums: what the reference LLM would have cost, answers
         self._position = 0
         self._version = 0
+        self._frozen: tuple[list[str], FrozenBank | None, FrozenBank | None] = ([], None, None)
         for spec in specs:
             if spec.name in self._specs:
                 raise DuplicateLLMError(spec.name)
@@ -121,6 +129,11 @@ class Learner:
     def version(self) -> int:
         """Version of the newest snapshot."""
         return self._version
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of what is learned on: the features, and the bases where there are any."""
+        return self.features.fingerprint if self.bases is None else f"{self.features.fingerprint}+{self.bases.digest}"
 
     def advance_version(self, version: int) -> None:
         """Let the next snapshot's version be above `version`, so that a version never names two states."""
@@ -164,19 +177,44 @@ class Learner:
                     learned += 1
         return learned
 
+    def learn_history(self, name: str, history: CallHistory) -> None:
+        """Learn what one LLM of the pool did before there were events, all at once.
+
+        Raises
+        ------
+        UnknownLLMError
+            Where there is no such LLM.
+        InvalidValueError
+            Where an array does not fit; what is known stays as it was.
+        """
+        with self._lock:
+            if name not in self._specs:
+                raise UnknownLLMError(name, self._specs)
+            teach_history(self._models[name], history, price=self._prices[name])
+            if name == self.reference:
+                calls = min(float(history.cost_known.sum()), self.recipe.cost_scale_window)
+                if calls:
+                    self._scale = np.array([float(history.cost_usd[history.cost_known].mean()) * calls, calls])
+
     def snapshot(self) -> Snapshot:
         """Freeze what is known now; the version rises with each call."""
         with self._lock:
             self._version += 1
             names = list(self._specs)
             rows = [list(self._models).index(name) for name in names]
+            banks = Banks.of(
+                tuple(self._models.values()), rows, recipe=self.recipe, tags=self._tags, embedding=self._embedding
+            )
+            quality_base, length_base = self._base_banks(names)
             return Snapshot(
                 version=self._version,
                 position=self._position,
                 specs=tuple(self._specs.values()),
-                quality=self._quality_bank(rows),
-                length=self._length_bank(rows),
-                billing=self._billing_factors(rows),
+                quality=banks.quality,
+                length=banks.length,
+                billing=banks.billing,
+                quality_base=quality_base,
+                length_base=length_base,
                 latency=tuple(self._models[name].latency.forecast() for name in names),
                 judgements=tuple(self._models[name].quality.observations for name in names),
                 cost_scale_usd=self._cost_scale_usd(),
@@ -193,7 +231,7 @@ class Learner:
             return Checkpoint(
                 version=self._version,
                 position=self._position,
-                features=self.features.fingerprint,
+                features=self.fingerprint,
                 reference=self.reference,
                 llms=tuple(self._models),
                 levels=tuple(model.quality.prior.bias_mean for model in self._models.values()),
@@ -207,24 +245,24 @@ class Learner:
         Raises
         ------
         StateError
-            Where the checkpoint was learned on other features or does not fit; what is known stays as it was.
+            Where the checkpoint was learned on other features or bases or does not fit; what is known stays as it was.
         """
-        if checkpoint.features != self.features.fingerprint:
+        if checkpoint.features != self.fingerprint:
             raise StateError(
                 f"The checkpoint was learned on features {checkpoint.features!r}, but this router has "
-                f"{self.features.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
+                f"{self.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
             )
         scale = checkpoint.arrays.get("scale")
         if scale is None or scale.shape != (2,) or not ((scale >= 0) & (scale < 1e40)).all():
             raise StateError("The checkpoint's cost scale is damaged. Load another checkpoint.")
         models = {
-            name: self._restored(checkpoint, row, level)
+            name: self._restored(checkpoint, row, name, level)
             for row, (name, level) in enumerate(zip(checkpoint.llms, checkpoint.levels, strict=True))
         }
         with self._lock:
             for name, spec in self._specs.items():
                 if name not in models:
-                    models[name] = self._new_model(spec)
+                    models[name] = self._new_model(name, self.recipe.level_from_price(_price_of(spec)))
             self._models = models
             self._scale = scale.astype(np.float64)
             self._position = checkpoint.position
@@ -237,7 +275,7 @@ class Learner:
         self._prices[spec.name] = _price_of(spec)
         self._specs[spec.name] = spec
         if spec.name not in self._models:
-            self._models[spec.name] = self._new_model(spec)
+            self._models[spec.name] = self._new_model(spec.name, self.recipe.level_from_price(_price_of(spec)))
 
     def _settle_reference(self) -> None:
         if self.reference is None and self._specs:
@@ -307,23 +345,13 @@ class Learner:
         model.quality.update(features, feedback.value)
         self.counts.feedback += 1
 
-    def _quality_bank(self, rows: list[int]) -> LinearBank:
-        models = [model.quality for model in self._models.values()]
-        slopes = self.recipe.pool_slopes(tags=self._tags, embedding=self._embedding)
-        means = pooled_prior_means(models, slopes=slopes, share_level=False)
-        return LinearBank.stack([models[row] for row in rows], prior_means=means[rows])
-
-    def _length_bank(self, rows: list[int]) -> LinearBank:
-        models = [model.length.log_model for model in self._models.values()]
-        slopes = self.recipe.length_pool_slopes(tags=self._tags, embedding=self._embedding)
-        means = pooled_prior_means(models, slopes=slopes, share_level=True)
-        return LinearBank.stack([models[row] for row in rows], prior_means=means[rows])
-
-    def _billing_factors(self, rows: list[int]) -> BillingFactors:
-        models = [model.billing for model in self._models.values()]
-        slopes = self.recipe.billing_pool_slopes(tags=self._tags, embedding=self._embedding)
-        means = pooled_prior_means(models, slopes=slopes, share_level=True)
-        return BillingFactors.stack([models[row] for row in rows], prior_means=means[rows])
+    def _base_banks(self, names: list[str]) -> tuple[FrozenBank | None, FrozenBank | None]:
+        """Return the bases of the pool, which change only when the pool does."""
+        if self.bases is None:
+            return None, None
+        if self._frozen[0] != names:
+            self._frozen = (names, self.bases.quality_bank(names), self.bases.length_bank(names))
+        return self._frozen[1:]
 
     def _cost_scale_usd(self) -> float:
         """Return the mean cost of the reference LLM, had it given the answers that were given.
@@ -347,12 +375,17 @@ class Learner:
     def _embedding(self) -> int:
         return self.features.dimension - self._tags - 1
 
-    def _new_model(self, spec: LLMSpec) -> LLMModel:
-        level = self.recipe.level_from_price(_price_of(spec))
-        return self.recipe.new_model(level=level, tags=self._tags, embedding=self._embedding)
+    def _new_model(self, name: str, level: float) -> LLMModel:
+        return self.recipe.new_model(
+            level=level,
+            tags=self._tags,
+            embedding=self._embedding,
+            quality_base=None if self.bases is None else self.bases.quality.get(name),
+            length_base=None if self.bases is None else self.bases.length.get(name),
+        )
 
-    def _restored(self, checkpoint: Checkpoint, row: int, level: float) -> LLMModel:
-        model = self.recipe.new_model(level=level, tags=self._tags, embedding=self._embedding)
+    def _restored(self, checkpoint: Checkpoint, row: int, name: str, level: float) -> LLMModel:
+        model = self._new_model(name, level)
         for part in _PARTS:
             getattr(model, part).load_state(checkpoint.arrays_of(f"{row}.{part}."))
         return model

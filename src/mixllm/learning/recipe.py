@@ -9,6 +9,7 @@ from mixllm.errors import InvalidValueError
 from mixllm.predictors import (
     BayesianLinear,
     BlockPrior,
+    FrozenRegressor,
     LatencyPredictor,
     LengthPredictor,
     QualityPredictor,
@@ -116,15 +117,27 @@ class Recipe:
         """Return the quality expected of an LLM of which only the price is known."""
         return quality_from_price(price, at_one_usd=self.quality_at_one_usd, per_decade=self.quality_per_price_decade)
 
-    def new_model(self, *, level: float, tags: int, embedding: int) -> LLMModel:
-        """Return untrained predictors over T tags and d' projected dimensions, with this level of quality expected."""
+    def new_model(
+        self,
+        *,
+        level: float,
+        tags: int,
+        embedding: int,
+        quality_base: FrozenRegressor | None = None,
+        length_base: FrozenRegressor | None = None,
+    ) -> LLMModel:
+        """Return untrained predictors over T tags and d' projected dimensions, with this level of quality expected.
+
+        Where there is a base, nothing is expected to be added to it: the level of the residual is 0, whatever `level`
+        and `prior_tokens_out` say.
+        """
         quality_prior = BlockPrior(
             tags=tags,
             embedding=embedding,
             tag_precision=self.tag_precision,
             embedding_precision=self.embedding_precision,
             bias_precision=self.level_precision,
-            bias_mean=level,
+            bias_mean=level if quality_base is None else 0.0,
         )
         length_prior = BlockPrior(
             tags=tags,
@@ -132,7 +145,7 @@ class Recipe:
             tag_precision=self.length_tag_precision,
             embedding_precision=self.length_embedding_precision,
             bias_precision=self.length_level_precision,
-            bias_mean=math.log1p(self.prior_tokens_out),
+            bias_mean=math.log1p(self.prior_tokens_out) if length_base is None else 0.0,
         )
         billing_prior = BlockPrior(
             tags=tags,
@@ -143,8 +156,10 @@ class Recipe:
             bias_mean=0.0,
         )
         return LLMModel(
-            quality=QualityPredictor(prior=quality_prior, noise_variance=self.quality_noise_variance),
-            length=LengthPredictor(prior=length_prior, noise_variance=self.length_noise_variance),
+            quality=QualityPredictor(
+                prior=quality_prior, noise_variance=self.quality_noise_variance, base=quality_base
+            ),
+            length=LengthPredictor(prior=length_prior, noise_variance=self.length_noise_variance, base=length_base),
             billing=BayesianLinear(prior=billing_prior, noise_variance=self.billing_noise_variance),
             latency=LatencyPredictor(
                 window_calls=self.latency_window_calls, prior_ttft_s=self.prior_ttft_s, prior_tpot_s=self.prior_tpot_s

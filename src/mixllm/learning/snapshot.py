@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mixllm.decision import Forecasts
 from mixllm.interfaces import FloatArray
 from mixllm.predictors import (
     BillingFactors,
+    FrozenBank,
     LatencyForecast,
     LinearBank,
     expected_wait_s,
     length_features,
     tokens_from_log,
 )
-from mixllm.types import Estimate, Forecast, LLMSpec, Price
+from mixllm.types import LLMSpec, Price
 from mixllm.units import TOKENS_PER_MILLION
 
 __all__ = ["Snapshot"]
@@ -36,7 +38,7 @@ class Snapshot:
     specs
         The K LLMs of the pool, each with a price.
     quality, length
-        Posteriors of quality over z and of log length over `length_features`.
+        Posteriors of quality over z and of log length over `length_features`, or of what the bases leave of them.
     billing
         Factors between billed cost and list price, over `length_features`.
     latency
@@ -45,6 +47,8 @@ class Snapshot:
         Judgements that each LLM's quality rests on.
     cost_scale_usd
         c_ref, the reference LLM's mean cost on this traffic.
+    quality_base, length_base
+        What was fitted offline, 0 for LLMs that have nothing; None where none has.
     """
 
     version: int
@@ -56,7 +60,13 @@ class Snapshot:
     latency: tuple[LatencyForecast, ...]
     judgements: tuple[float, ...]
     cost_scale_usd: float
-    _rates: NDArray[np.float64] = field(init=False, repr=False)
+    quality_base: FrozenBank | None = None
+    length_base: FrozenBank | None = None
+    _rates: tuple[NDArray[np.float64], ...] = field(init=False, repr=False)
+    _judgements: NDArray[np.float64] = field(init=False, repr=False)
+    _limits: tuple[tuple[int, int], ...] = field(init=False, repr=False)
+    _length_scatter: NDArray[np.float64] = field(init=False, repr=False)
+    _billing_spread: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Every LLM's rates as columns: USD per token in and out, TTFT, TPOT, relative std.
@@ -72,7 +82,21 @@ class Snapshot:
                 for spec, latency in zip(self.specs, self.latency, strict=True)
             ]
         ).reshape(len(self.specs), 5)
-        object.__setattr__(self, "_rates", np.ascontiguousarray(rates.T))
+        object.__setattr__(self, "_rates", tuple(np.ascontiguousarray(rates.T)))
+        judgements = np.array(self.judgements, np.float64)
+        judgements.setflags(write=False)  # Every decision's forecasts share it.
+        object.__setattr__(self, "_judgements", judgements)
+        # Rows of the LLMs at which calls can wait at all, with the calls that they serve at the same time.
+        limits = [(row, spec.max_in_flight) for row, spec in enumerate(self.specs) if spec.max_in_flight is not None]
+        object.__setattr__(self, "_limits", tuple(limits))
+        # In float64 once: NumPy would convert it in every product with a float64.
+        object.__setattr__(self, "_length_scatter", self.length.residual_variances.astype(np.float64))
+        object.__setattr__(self, "_billing_spread", self.billing.relative_stds())
+
+    @property
+    def queues(self) -> bool:
+        """Whether calls can wait anywhere: whether any LLM's `max_in_flight` is known."""
+        return bool(self._limits)
 
     def forecasts(
         self,
@@ -81,7 +105,7 @@ class Snapshot:
         tokens_in: int,
         max_tokens_out: int | None = None,
         in_flight: Sequence[int] | None = None,
-    ) -> list[Forecast]:
+    ) -> Forecasts:
         """Return what each LLM is expected to do, in the order of `specs`.
 
         Parameters
@@ -94,68 +118,57 @@ class Snapshot:
             The request's own limit on the answer's length.
         in_flight
             Calls under way at each LLM; None: none.
+
+        Notes
+        -----
+        The std of cost has two parts: that of the length, and the scatter of what tokens are billed at,
+        std² = (f · std(tokens) · price_out)² + ĉ² · (exp(s²) − 1), where f is the billing factor and s² the variance of
+        its logarithm.
         """
         quality, quality_std = self.quality.predict(features)
+        if self.quality_base is not None:
+            quality += self.quality_base.predict(features)
         extended = length_features(features, tokens_in)
         tokens, tokens_std = self._lengths(extended, max_tokens_out)
         billed = self.billing.predict(extended)
         usd_in, usd_out, ttft_s, tpot_s, relative_std = self._rates
         service_s = ttft_s + tpot_s * tokens
         wait_s = self._waits_s(service_s, in_flight)
-        return [
-            Forecast(
-                quality=Estimate(mean=quality_mean, std=quality_spread),
-                tokens_out=Estimate(mean=tokens_mean, std=tokens_spread),
-                cost_usd=Estimate(mean=cost_mean, std=cost_spread),
-                ttft_s=Estimate(mean=ttft_mean, std=ttft_spread),
-                wait_s=wait,
-                latency_s=Estimate(mean=latency_mean, std=latency_spread),
-                judgements=judgements,
-            )
-            for (
-                quality_mean,
-                quality_spread,
-                tokens_mean,
-                tokens_spread,
-                cost_mean,
-                cost_spread,
-                ttft_mean,
-                ttft_spread,
-                wait,
-                latency_mean,
-                latency_spread,
-                judgements,
-            ) in zip(
-                np.clip(quality, 0.0, 1.0).tolist(),
-                quality_std.tolist(),
-                tokens.tolist(),
-                tokens_std.tolist(),
-                (billed * (tokens_in * usd_in + tokens * usd_out)).tolist(),
-                (billed * tokens_std * usd_out).tolist(),
-                (wait_s + ttft_s).tolist(),
-                (ttft_s * relative_std).tolist(),
-                wait_s.tolist(),
-                (wait_s + service_s).tolist(),
-                (service_s * relative_std).tolist(),
-                self.judgements,
-                strict=True,
-            )
-        ]
+        cost_usd = billed * (tokens_in * usd_in + tokens * usd_out)
+        return Forecasts(
+            quality=np.minimum(np.maximum(quality, 0.0), 1.0),
+            quality_std=quality_std,
+            tokens_out=tokens,
+            tokens_out_std=tokens_std,
+            cost_usd=cost_usd,
+            cost_usd_std=np.hypot(billed * tokens_std * usd_out, cost_usd * self._billing_spread),
+            ttft_s=wait_s + ttft_s,
+            ttft_s_std=ttft_s * relative_std,
+            wait_s=wait_s,
+            latency_s=wait_s + service_s,
+            latency_s_std=service_s * relative_std,
+            judgements=self._judgements,
+        )
 
     def _lengths(
         self, extended: FloatArray, max_tokens_out: int | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         log_mean, log_std = self.length.predict(extended)
-        tokens, std = tokens_from_log(log_mean, log_std, self.length.residual_variances)
-        limit = np.inf if max_tokens_out is None else float(max_tokens_out)
-        return np.minimum(tokens, limit).astype(np.float64), np.minimum(std, limit).astype(np.float64)
+        if self.length_base is not None:
+            log_mean += self.length_base.predict(extended)
+        tokens, std = tokens_from_log(log_mean, log_std, self._length_scatter)
+        if max_tokens_out is not None:
+            tokens, std = np.minimum(tokens, float(max_tokens_out)), np.minimum(std, float(max_tokens_out))
+        return np.asarray(tokens, np.float64), np.asarray(std, np.float64)
 
     def _waits_s(self, service_s: NDArray[np.float64], in_flight: Sequence[int] | None) -> NDArray[np.float64]:
         waits_s = np.zeros(len(self.specs))
-        for row, calls in enumerate(in_flight or ()):
-            if calls:
+        if not in_flight:
+            return waits_s
+        for row, limit in self._limits:
+            if in_flight[row]:
                 waits_s[row] = expected_wait_s(
-                    in_flight=calls, max_in_flight=self.specs[row].max_in_flight, service_s=float(service_s[row])
+                    in_flight=in_flight[row], max_in_flight=limit, service_s=float(service_s[row])
                 )
         return waits_s
 

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixllm.errors import LogError, did_you_mean
+from mixllm.errors import did_you_mean
+from mixllm.logs.findings import TableError
 
-__all__ = ["TableFile", "is_scalar"]
+__all__ = ["TableFile", "is_float_list", "is_scalar"]
 
 _SCALAR_KINDS = (
     pa.types.is_string,
@@ -45,12 +46,18 @@ class TableFile:
     def __init__(self, file: Path) -> None:
         self.file = file
         if not file.is_file():
-            raise LogError(f"{file} is missing. A routing log is a folder with queries.parquet and outcomes.parquet.")
+            raise TableError(
+                file=file,
+                column=None,
+                problem="is missing. A routing log is a folder with queries.parquet and outcomes.parquet.",
+            )
         try:
             self._parquet = pq.ParquetFile(file)
         except (pa.ArrowException, OSError) as error:
-            raise LogError(
-                f"{file} is not a parquet file that can be read ({type(error).__name__}). Write it again."
+            raise TableError(
+                file=file,
+                column=None,
+                problem=f"is not a parquet file that can be read ({type(error).__name__}). Write it again.",
             ) from error
         self.schema: Any = self._parquet.schema_arrow
         self.rows: int = self._parquet.metadata.num_rows
@@ -63,10 +70,9 @@ class TableFile:
         """Names of the columns, in order."""
         return list(self.schema.names)
 
-    def error(self, column: str, problem: str, *, row: int | None = None) -> LogError:
+    def error(self, column: str, problem: str, *, row: int | None = None) -> TableError:
         """Return the error of a column, and of a row where one is known."""
-        where = "" if row is None else f", row {row}"
-        return LogError(f"{self.file}, column {column}{where}: {problem}")
+        return TableError(file=self.file, column=column, row=row, problem=problem)
 
     def column(self, name: str) -> Any:
         """Return the column as one pyarrow array, dictionaries resolved; raises `LogError` where it is missing."""
@@ -88,13 +94,10 @@ class TableFile:
             raise self.error(name, f"it holds {array.type}, which is no text. Write it as strings.")
         return pc.cast(array, pa.large_string())
 
-    def complete_text(self, name: str) -> Any:
-        """Return the column cast to text; raises `LogError` where a value is missing."""
-        array = self.text(name)
-        if array.null_count:
-            row = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
-            raise self.error(name, "the value is missing. Give each row one, or remove the row.", row=row)
-        return array
+    def values(self, name: str) -> list[Any]:
+        """Return the column as Python's own values, None where one is missing."""
+        values: list[Any] = self.column(name).to_pylist()
+        return values
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Return the column as float64, shape (rows,), NaN where a value is missing."""
@@ -107,6 +110,12 @@ class TableFile:
             raise self.error(name, f"it holds {kind}, which are no numbers. Write it as numbers.")
         numbers: NDArray[np.float64] = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return numbers
+
+
+def is_float_list(kind: Any) -> bool:
+    """Whether a pyarrow type is a list of floats."""
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(holds(kind) for holds in lists) and bool(pa.types.is_floating(kind.value_type))
 
 
 def is_scalar(kind: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -21,7 +21,7 @@ _ARRAYS = ("quality", "cost_usd", "tokens_in", "tokens_out", "latency_s", "ttft_
 class RoutingLog:
     """What K LLMs did with n queries.
 
-    All arrays are float64 of shape (n, K), read-only, with NaN where nothing is known.
+    All arrays but `encodings` are float64 of shape (n, K), read-only, with NaN where nothing is known.
 
     Parameters
     ----------
@@ -38,15 +38,26 @@ class RoutingLog:
     llms
         Names of the K LLMs, unique.
     quality
-        Quality in [0, 1]; NaN where the LLM was not asked.
+        Quality in [0, 1]; NaN where the LLM was not asked, or (only with `propensities`) where nobody judged.
     cost_usd
-        Cost of the call; known exactly where the quality is.
+        Cost of the call. Known exactly where the quality is; with `propensities`, wherever the quality is and also
+        where nobody judged.
     tokens_in, tokens_out
         Tokens of the prompt and of the answer.
     latency_s, ttft_s
         Time to the last and to the first token.
     answers
         For each query the answer of each LLM, or None; None where the log keeps no answers.
+    questions
+        The text to encode of each query, where it is not the prompt (of a prompt with examples: its question).
+    encodings, encoder
+        What an encoder made of each query, float32 of shape (n, d), and the encoder's fingerprint: both or neither.
+        An export of a store has them, since it seldom has prompts.
+    propensities
+        Probability in (0, 1] with which the LLM was chosen; NaN where it was not asked, and where it stood in for a
+        failed one. None in a log that asked every LLM whatever the query; one that has them holds what a router chose.
+    left_out
+        Rows of its files that were broken and left out.
 
     Raises
     ------
@@ -81,23 +92,37 @@ class RoutingLog:
     latency_s: NDArray[np.float64]
     ttft_s: NDArray[np.float64]
     answers: tuple[tuple[str | None, ...], ...] | None = field(default=None, repr=False)
+    questions: tuple[str, ...] | None = field(default=None, repr=False)
+    encodings: NDArray[np.float32] | None = field(default=None, repr=False)
+    encoder: str | None = None
+    propensities: NDArray[np.float64] | None = field(default=None, repr=False)
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         self._check_names()
         self._check_arrays()
+        self._check_encodings()
+        if self.left_out < 0:
+            raise InvalidValueError("left_out", self.left_out, ">= 0")
         object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
-        for array_name in _ARRAYS:
-            view = getattr(self, array_name).view()
-            view.flags.writeable = False
-            object.__setattr__(self, array_name, view)
+        for array_name in (*_ARRAYS, "propensities", "encodings"):
+            if (array := getattr(self, array_name)) is not None:
+                view = array.view()
+                view.flags.writeable = False
+                object.__setattr__(self, array_name, view)
 
     def __len__(self) -> int:
         return len(self.query_ids)
 
     @property
     def asked(self) -> NDArray[np.bool_]:
-        """Which LLM was asked which query, shape (n, K)."""
-        return ~np.isnan(self.quality)
+        """Which LLM was asked which query, shape (n, K): where the cost is known."""
+        return ~np.isnan(self.cost_usd)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text to encode of each query: its question where that is known apart, else its prompt."""
+        return self.prompts if self.questions is None else self.questions
 
     def column(self, llm: str) -> int:
         """Return the position of `llm` in `llms`; raises `UnknownLLMError`."""
@@ -107,7 +132,7 @@ class RoutingLog:
             raise UnknownLLMError(llm, self.llms) from None
 
     def mean_quality(self) -> NDArray[np.float64]:
-        """Return each LLM's mean quality over the queries it was asked, shape (K,); NaN for an LLM never asked."""
+        """Return each LLM's mean quality over the queries it was judged on, shape (K,); NaN for one never judged."""
         return _column_means(self.quality)
 
     def mean_cost_usd(self) -> NDArray[np.float64]:
@@ -123,10 +148,12 @@ class RoutingLog:
         Raises
         ------
         LogError
-            Where no LLM was asked anything.
+            Where no LLM was asked anything, or nobody judged an answer.
         """
         if not self.asked.any():
             raise LogError(f"Log {self.name!r}: no LLM was asked anything, so none is the strongest. Use another log.")
+        if np.isnan(self.quality).all():
+            raise LogError(f"Log {self.name!r}: no answer was judged, so none is the strongest. Give some feedback.")
         quality = np.nan_to_num(self.mean_quality(), nan=-np.inf)
         cost_usd = self.mean_cost_usd()
         best = max(range(len(self.llms)), key=lambda column: (quality[column], cost_usd[column], -column))
@@ -147,14 +174,16 @@ class RoutingLog:
         """
         rows = _positions(indices, len(self))
         picked = rows.tolist()
-        return RoutingLog(
-            name=self.name,
+        return replace(
+            self,
             query_ids=tuple(self.query_ids[row] for row in picked),
             prompts=tuple(self.prompts[row] for row in picked),
             systems=tuple(self.systems[row] for row in picked),
             labels={name: tuple(values[row] for row in picked) for name, values in self.labels.items()},
-            llms=self.llms,
             answers=None if self.answers is None else tuple(self.answers[row] for row in picked),
+            questions=None if self.questions is None else tuple(self.questions[row] for row in picked),
+            encodings=None if self.encodings is None else self.encodings[rows],
+            propensities=None if self.propensities is None else self.propensities[rows],
             **{array_name: getattr(self, array_name)[rows] for array_name in _ARRAYS},
         )
 
@@ -162,14 +191,11 @@ class RoutingLog:
         """Return the log of some LLMs, in the order of `llms`; raises `UnknownLLMError`."""
         columns = [self.column(llm) for llm in llms]
         answers = self.answers
-        return RoutingLog(
-            name=self.name,
-            query_ids=self.query_ids,
-            prompts=self.prompts,
-            systems=self.systems,
-            labels=self.labels,
+        return replace(
+            self,
             llms=tuple(llms),
             answers=None if answers is None else tuple(tuple(row[column] for column in columns) for row in answers),
+            propensities=None if self.propensities is None else self.propensities[:, columns],
             **{array_name: getattr(self, array_name)[:, columns] for array_name in _ARRAYS},
         )
 
@@ -179,7 +205,8 @@ class RoutingLog:
         _no_twins("llms", self.llms)
         if not self.llms:
             raise InvalidValueError("llms", self.llms, "one name or more")
-        columns = {"prompts": self.prompts, "systems": self.systems}
+        columns: dict[str, Sequence[str | None]] = {"prompts": self.prompts, "systems": self.systems}
+        columns |= {} if self.questions is None else {"questions": self.questions}
         columns |= {f"labels[{name!r}]": values for name, values in self.labels.items()}
         for parameter, values in columns.items():
             if len(values) != queries:
@@ -193,7 +220,7 @@ class RoutingLog:
 
     def _check_arrays(self) -> None:
         shape = (len(self.query_ids), len(self.llms))
-        for array_name in _ARRAYS:
+        for array_name in (*_ARRAYS, *(() if self.propensities is None else ("propensities",))):
             array = getattr(self, array_name)
             if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.shape != shape:
                 found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else array
@@ -203,8 +230,30 @@ class RoutingLog:
                 raise InvalidValueError(array_name, float(array[bad][0]), "finite and >= 0, or NaN")
         if (self.quality > 1).any():
             raise InvalidValueError("quality", float(np.nanmax(self.quality)), "between 0 and 1, or NaN")
-        if (np.isnan(self.cost_usd) != np.isnan(self.quality)).any():
-            raise InvalidValueError("cost_usd", "other gaps", "known exactly where quality is")
+        no_cost, no_quality = np.isnan(self.cost_usd), np.isnan(self.quality)
+        if self.propensities is None:
+            if (no_cost != no_quality).any():
+                raise InvalidValueError("cost_usd", "other gaps", "known exactly where quality is")
+            return
+        if (no_cost & ~no_quality).any():
+            raise InvalidValueError("cost_usd", "a gap where quality is known", "known wherever quality is")
+        known = ~np.isnan(self.propensities)
+        if (known & no_cost).any():
+            raise InvalidValueError("propensities", "one of an LLM that was not asked", "NaN where cost_usd is")
+        if (self.propensities[known] == 0).any() or (self.propensities[known] > 1).any():
+            raise InvalidValueError("propensities", "0, or above 1", "above 0 and at most 1, or NaN")
+
+    def _check_encodings(self) -> None:
+        if (self.encodings is None) != (self.encoder is None):
+            raise InvalidValueError("encoder", self.encoder, "given exactly where encodings are")
+        if self.encodings is None:
+            return
+        array, queries = self.encodings, len(self.query_ids)
+        if array.dtype != np.float32 or array.ndim != 2 or len(array) != queries:
+            found = f"{array.dtype} of shape {array.shape}"
+            raise InvalidValueError("encodings", found, f"an array of float32 of shape ({queries}, d)")
+        if not np.isfinite(array).all():
+            raise InvalidValueError("encodings", "a number that is not", "finite")
 
 
 def _column_means(array: NDArray[np.float64]) -> NDArray[np.float64]:

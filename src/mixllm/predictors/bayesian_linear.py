@@ -135,6 +135,27 @@ class BayesianLinear:
         if self._updates_since_refactor >= _REFACTOR_EVERY:
             self._refactor()
 
+    def update_many(self, features: FloatArray, targets: FloatArray) -> None:
+        """Learn n observations of weight 1 at once, `features` of shape (n, D) and `targets` of shape (n,).
+
+        Raises
+        ------
+        InvalidValueError
+            As `update` does; the state stays as it was.
+        """
+        z, y = np.asarray(features, np.float64), np.asarray(targets, np.float64)
+        if z.ndim != 2 or z.shape[1] != self.dimension or y.shape != (len(z),):
+            raise InvalidValueError("features", z.shape, f"shape (n, {self.dimension}), one row for each target")
+        if not (np.abs(z) <= _MAX_FEATURE).all():
+            raise InvalidValueError("features", float(np.abs(z).max()), f"finite and within ±{_MAX_FEATURE:g}")
+        if not (np.abs(y) <= _MAX_TARGET).all():
+            raise InvalidValueError("targets", float(np.abs(y).max()), f"between -{_MAX_TARGET:g} and {_MAX_TARGET:g}")
+        self._gram += z.T @ z
+        self._moment += z.T @ y
+        self._square += float(y @ y)
+        self._weight += len(z)
+        self._refactor()
+
     def merge(self, other: Self) -> None:
         """Add what `other` has learned.
 

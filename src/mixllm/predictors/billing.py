@@ -18,6 +18,8 @@ __all__ = ["MAX_BILLING_FACTOR", "BillingFactors", "log_billing_factor"]
 MAX_BILLING_FACTOR = 20.0
 """A factor beyond it, or below its inverse, is a mistake in the price list or in the bill."""
 
+_MAX_LOG = math.log(MAX_BILLING_FACTOR)
+
 
 def log_billing_factor(*, billed_usd: float, listed_usd: float) -> float | None:
     """Return log(billed/listed), bounded; None where one of them is 0 and says nothing.
@@ -31,8 +33,7 @@ def log_billing_factor(*, billed_usd: float, listed_usd: float) -> float | None:
     """
     if billed_usd <= 0 or listed_usd <= 0:
         return None
-    bound = math.log(MAX_BILLING_FACTOR)
-    return min(bound, max(-bound, math.log(billed_usd) - math.log(listed_usd)))
+    return min(_MAX_LOG, max(-_MAX_LOG, math.log(billed_usd) - math.log(listed_usd)))
 
 
 class BillingFactors:
@@ -51,6 +52,7 @@ class BillingFactors:
             raise InvalidValueError("residual_variances", residual_variances.shape, f"of shape {means.shape[:1]}")
         self.means = np.ascontiguousarray(means, np.float32)
         self.residual_variances = np.ascontiguousarray(residual_variances, np.float32)
+        self._half_variances = self.residual_variances / 2
         for array in (self.means, self.residual_variances):
             array.setflags(write=False)
 
@@ -62,6 +64,11 @@ class BillingFactors:
             means[row] = model.mean_from(prior_means[row])
         return cls(means=means, residual_variances=np.array([model.residual_variance() for model in models]))
 
+    def relative_stds(self) -> NDArray[np.float64]:
+        """Return the standard deviation of a single factor over its mean, sqrt(exp(s²) − 1); shape (K,)."""
+        scatter: NDArray[np.float64] = np.sqrt(np.expm1(self.residual_variances.astype(np.float64)))
+        return scatter
+
     def predict(self, features: FloatArray) -> NDArray[np.float64]:
         """Return the expected factors at `features`, shape (D,); they have shape (K,).
 
@@ -69,7 +76,6 @@ class BillingFactors:
         -----
         exp(μ + s²/2), the mean of a lognormal, within the bounds of `MAX_BILLING_FACTOR`.
         """
-        bound = math.log(MAX_BILLING_FACTOR)
-        log_factors = self.means @ np.asarray(features, np.float32) + self.residual_variances / 2
-        factors: NDArray[np.float64] = np.exp(np.clip(log_factors, -bound, bound)).astype(np.float64)
+        log_factors = self.means.dot(np.asarray(features, np.float32)) + self._half_variances
+        factors: NDArray[np.float64] = np.exp(log_factors.clip(-_MAX_LOG, _MAX_LOG)).astype(np.float64)
         return factors

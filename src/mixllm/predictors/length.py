@@ -9,13 +9,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mixllm.errors import InvalidValueError
 from mixllm.interfaces import FloatArray
 from mixllm.predictors.bayesian_linear import BayesianLinear
+from mixllm.predictors.frozen import FrozenRegressor, base_at, check_base, expected_of
 from mixllm.predictors.prior import BlockPrior
 from mixllm.types import Estimate
 from mixllm.units import non_negative, positive
 
-__all__ = ["MAX_LOG_TOKENS", "LengthPredictor", "length_features", "tokens_from_log"]
+__all__ = ["MAX_LOG_TOKENS", "LengthPredictor", "length_feature_rows", "length_features", "tokens_from_log"]
 
 MAX_LOG_TOKENS = math.log(1_000_000)
 """No forecast is longer than a million tokens, whatever the features."""
@@ -40,6 +42,12 @@ def length_features(features: FloatArray, tokens_in: int) -> NDArray[np.float32]
     extended[-2] = _PROMPT_SCALE * math.log(max(1, tokens_in) / _ORDINARY_PROMPT_TOKENS)
     extended[-1] = features[-1]
     return extended
+
+
+def length_feature_rows(features: FloatArray, tokens_in: FloatArray) -> NDArray[np.float32]:
+    """Return `length_features` of many queries, shape (n, D + 1), from their z, shape (n, D), and prompt tokens."""
+    rows = [length_features(row, int(tokens)) for row, tokens in zip(features, tokens_in, strict=True)]
+    return np.array(rows, np.float32).reshape(len(rows), features.shape[1] + 1)
 
 
 def tokens_from_log(mean: FloatArray, std: FloatArray, residual_variance: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -69,9 +77,12 @@ class LengthPredictor:
     Parameters
     ----------
     prior
-        Mean and precision of the weights over [π, Wx, log prompt length, 1]; its bias mean is a log length.
+        Mean and precision of the weights over [π, Wx, log prompt length, 1]; its bias mean is a log length, or what is
+        to be added to that of `base`.
     noise_variance
         Variance of log(1 + tokens_out) of one answer around its mean, as assumed before any is seen.
+    base
+        Fitted offline to log(1 + tokens_out); the linear model then learns the residual. None: it learns the whole.
 
     Notes
     -----
@@ -86,9 +97,11 @@ class LengthPredictor:
     227
     """
 
-    def __init__(self, *, prior: BlockPrior, noise_variance: float) -> None:
+    def __init__(self, *, prior: BlockPrior, noise_variance: float, base: FrozenRegressor | None = None) -> None:
+        check_base(base, prior.dimension)
         self.prior = prior
         self.noise_variance = positive("noise_variance", noise_variance)
+        self.base = base
         self.log_model = BayesianLinear(prior=prior, noise_variance=noise_variance)
 
     @property
@@ -105,16 +118,39 @@ class LengthPredictor:
         """Return the expected number of answer tokens at `features`, shape (D + 1,)."""
         log_length = self.log_model.predict(features)
         tokens, std = tokens_from_log(
-            np.array([log_length.mean]), np.array([log_length.std]), np.array([self.log_model.residual_variance()])
+            np.array([log_length.mean + base_at(self.base, features)]),
+            np.array([log_length.std]),
+            np.array([self.log_model.residual_variance()]),
         )
         return Estimate(mean=float(tokens[0]), std=float(std[0]))
 
     def update(self, features: FloatArray, target: float, *, weight: float = 1.0) -> None:
         """Learn the length of one answer, in tokens >= 0; refuses others and leaves the state as it was."""
-        self.log_model.update(features, math.log1p(non_negative("target", target)), weight=weight)
+        log_length = math.log1p(non_negative("target", target))
+        self.log_model.update(features, log_length - base_at(self.base, features), weight=weight)
+
+    def update_many(self, features: FloatArray, targets: FloatArray, *, expected: FloatArray | None = None) -> None:
+        """Learn the lengths of n answers at once, `features` of shape (n, D + 1) and `targets` of shape (n,).
+
+        Parameters
+        ----------
+        features
+            `length_features` of each query.
+        targets
+            Tokens, each >= 0.
+        expected
+            What a base fitted without these answers says of log(1 + tokens), shape (n,); see
+            `QualityPredictor.update_many`.
+        """
+        tokens = np.asarray(targets, np.float64)
+        if not (tokens >= 0).all():
+            raise InvalidValueError("targets", float(tokens[~(tokens >= 0)][0]), "numbers >= 0")
+        self.log_model.update_many(features, np.log1p(tokens) - expected_of(self.base, features, expected))
 
     def merge(self, other: Self) -> None:
-        """Add what `other` has learned; refuses another prior or noise."""
+        """Add what `other` has learned; refuses another prior, noise or base."""
+        if other.base is not self.base:
+            raise InvalidValueError("other", other.base, "a model with the same base")
         self.log_model.merge(other.log_model)
 
     def state(self) -> dict[str, NDArray[np.float64]]:
@@ -127,4 +163,4 @@ class LengthPredictor:
 
     def clone(self) -> Self:
         """Return an untrained copy with the same parameters."""
-        return type(self)(prior=self.prior, noise_variance=self.noise_variance)
+        return type(self)(prior=self.prior, noise_variance=self.noise_variance, base=self.base)

@@ -59,7 +59,7 @@ class InFlight:
         """Return the calls under way of every LLM that has any."""
         with self._lock:
             self._expire(self.clock.monotonic_s())
-            return {llm: count for llm, count in self._counts.items() if count}
+            return dict(self._counts)
 
     def _expire(self, now_s: float) -> None:
         while self._calls:

@@ -42,6 +42,9 @@ class OrderedKeys(Generic[_Key]):
         if len(self._keys) >= self._sweep_at:
             self._keys = [known for known in self._keys if known in self._alive]
             self._sweep_at = 2 * len(self._keys) + _SLACK
+        if not self._keys or key > self._keys[-1]:  # Nearly always: ids sort by time.
+            self._keys.append(key)
+            return
         index = bisect_left(self._keys, key)
         if index == len(self._keys) or self._keys[index] != key:  # Else it is back before it was swept out.
             self._keys.insert(index, key)

@@ -16,6 +16,8 @@ from mixllm.units import positive
 
 __all__ = ["PrototypeTagger"]
 
+_MIN_SOFTNESS = 1e-290
+
 
 class PrototypeTagger:
     """Tag probabilities from the cosine between a query and each domain's description.
@@ -47,6 +49,8 @@ class PrototypeTagger:
         self.tags = tuple(tags)
         self.prototypes = np.array(prototypes, np.float32, order="C")
         self.temperature = positive("temperature", temperature)
+        # At a temperature near 0 the nearest domain gets everything; a gap divided by less than this would overflow.
+        self._softness = max(self.temperature, _MIN_SOFTNESS)
         # With a single prototype the centre is that prototype itself, and the only tag gets all the probability.
         self.centre = self.prototypes.mean(axis=0)
         directions = self.prototypes - self.centre
@@ -80,9 +84,8 @@ class PrototypeTagger:
     def tag(self, encoding: FloatArray) -> NDArray[np.float32]:
         """Return tag probabilities, shape (T,), that sum to 1."""
         direction = np.asarray(encoding, np.float32) - self.centre
-        norm = float(np.linalg.norm(direction))
-        cosines = (self._directions @ direction).astype(np.float64) / max(norm, 1e-12)
-        with np.errstate(over="ignore"):  # At a temperature near 0 the nearest domain gets everything.
-            weights = np.exp((cosines - cosines.max()) / self.temperature)
+        norm = float(np.sqrt(direction.dot(direction)))
+        cosines = self._directions.dot(direction).astype(np.float64) / max(norm, 1e-12)
+        weights = np.exp((cosines - cosines.max()) / self._softness)
         probabilities: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
         return probabilities

@@ -18,6 +18,9 @@ EXTRAS = {
     "cli": ("click", "pyyaml", "rich"),
     "gateway": ("aiohttp", "httptools", "prometheus-client", "starlette", "uvicorn", "uvloop"),
     "demo": ("openai",),
+    "train": ("sentence-transformers", "torch"),
+    "fit": ("scikit-learn", "scipy"),
+    "bench": ("matplotlib",),
 }
 """The packages of each extra, as pyproject.toml has them."""
 

@@ -36,7 +36,13 @@ def seal_manifest(manifest: msgspec.Struct, *parts: bytes) -> bytes:
 
 
 def open_manifest(
-    sealed: bytes, *parts: bytes, kind: type[_ManifestT], schema: int, name: str, exact: bool = False
+    sealed: bytes,
+    *parts: bytes,
+    kind: type[_ManifestT],
+    schema: int,
+    name: str,
+    exact: bool = False,
+    advice: str = "Load another checkpoint.",
 ) -> _ManifestT:
     """Return what `seal_manifest` was given.
 
@@ -53,6 +59,8 @@ def open_manifest(
     exact
         Whether also a change that means the same (a space, ``1e5`` for ``1E5``) is damage; otherwise people may
         reformat the JSON.
+    advice
+        What the user can do where it is damaged.
 
     Raises
     ------
@@ -72,12 +80,12 @@ def open_manifest(
                 f"{name} has format {version}, newer than the {schema} that this version reads. Upgrade mixllm."
             )
         if content.pop(_CHECKSUM) != _checksum(content, parts):
-            raise StateError(f"{name} is damaged: its checksum does not match its content. Load another checkpoint.")
+            raise StateError(f"{name} is damaged: its checksum does not match its content. {advice}")
         if exact and msgspec.json.encode(msgspec.json.decode(sealed)) != sealed:
-            raise StateError(f"{name} is damaged. Load another checkpoint.")
+            raise StateError(f"{name} is damaged. {advice}")
         return msgspec.json.decode(sealed, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise StateError(f"{name} cannot be read ({error}). It is damaged: load another checkpoint.") from error
+        raise StateError(f"{name} cannot be read ({error}). It is damaged. {advice}") from error
 
 
 def _checksum(content: dict[str, object], parts: tuple[bytes, ...]) -> str:

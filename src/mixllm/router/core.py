@@ -1,10 +1,7 @@
-"""The router: route · record · feedback · add_llm · remove_llm, on protocols alone."""
+"""The router itself: decide, learn, close."""
 
 from __future__ import annotations
 
-import os
-import threading
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -15,10 +12,13 @@ import msgspec
 import numpy as np
 
 from mixllm.decision import DecisionMaker
-from mixllm.errors import DuplicateLLMError, InvalidValueError, StateError, UnknownLLMError
+from mixllm.errors import StateError
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import Checkpoint, Learner, LearningWorker, Snapshot
 from mixllm.registry import InFlight
+from mixllm.router.decision_ids import new_decision_id
+from mixllm.router.judgements import judgement
+from mixllm.router.pool import RoutedPool
 from mixllm.types import (
     Decision,
     DecisionRecord,
@@ -28,12 +28,10 @@ from mixllm.types import (
     LLMSpec,
     Outcome,
     OutcomeEvent,
-    PoolChange,
     Query,
     StoredDecision,
     TagWeight,
 )
-from mixllm.units import fraction
 
 __all__ = ["RouterCore"]
 
@@ -41,7 +39,7 @@ _SHOWN_TAGS = 3
 _DRAW_BITS = 53
 
 
-class RouterCore:
+class RouterCore(RoutedPool):
     """Decides which LLM takes a query, and learns from what comes back; thread-safe.
 
     The request path only reads an immutable snapshot. Facts (`record`) and judgements (`feedback`) go to the store;
@@ -85,20 +83,14 @@ class RouterCore:
         store_prompts: bool = False,
         checkpoint_interval_s: float = 30.0,
     ) -> None:
+        super().__init__(learner=learner, store=store, clock=clock, price=price)
         self.encoder = encoder
         self.features = features
-        self.learner = learner
         self.maker = maker
-        self.store = store
-        self.clock = clock
         self.store_prompts = store_prompts
         self.in_flight = InFlight(clock=clock)
-        self._price = price
         self._rng = rng
         self._closed = False
-        self._pool_lock = threading.Lock()
-        self._publish_lock = threading.Lock()
-        self._replay_pool_changes()
         self.worker = LearningWorker(
             store=store,
             learner=learner,
@@ -106,7 +98,6 @@ class RouterCore:
             clock=clock,
             checkpoint_interval_s=checkpoint_interval_s,
         )
-        self._snapshot = learner.snapshot()
         self.worker.restore()
         self._snapshot = learner.snapshot()
 
@@ -151,9 +142,10 @@ class RouterCore:
             draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
             forced=llm,
         )
+        created_at_s = self.clock.time_s()
         decision = Decision(
-            decision_id=self._new_id(),
-            created_at_s=self.clock.time_s(),
+            decision_id=new_decision_id(created_at_s),
+            created_at_s=created_at_s,
             llm=choice.chosen.llm,
             reason=choice.reason,
             policy=choice.policy,
@@ -267,7 +259,7 @@ class RouterCore:
             feedback_id=f"{decision_id}/{source}/{metric}" if feedback_id is None else feedback_id,
             decision_id=decision_id,
             kind=FeedbackKind.REFINED if thumbs is None else FeedbackKind.BINARY,
-            value=_judgement(quality, thumbs),
+            value=judgement(quality, thumbs),
             metric=metric,
             source=source,
             created_at_s=self.clock.time_s(),
@@ -285,62 +277,7 @@ class RouterCore:
         self.store.flush()
         return self.worker.catch_up()
 
-    # ---- pool -----------------------------------------------------------------------------------------------------
-
-    @property
-    def llms(self) -> tuple[LLMSpec, ...]:
-        """The LLMs of the pool, each with its price."""
-        return self._snapshot.specs
-
-    def llm(self, name: str) -> LLMSpec:
-        """Return the LLM of that name; raises `UnknownLLMError`."""
-        for spec in self._snapshot.specs:
-            if spec.name == name:
-                return spec
-        raise UnknownLLMError(name, [spec.name for spec in self._snapshot.specs])
-
-    def add_llm(self, spec: LLMSpec) -> LLMSpec:
-        """Add an LLM; it can be chosen as soon as the call returns. Return it with its price.
-
-        Nothing is trained: it starts from what the pool has in common and what its price suggests. One that was
-        removed before continues with what was learned of it.
-
-        Raises
-        ------
-        DuplicateLLMError
-            Where the pool has an LLM of that name.
-        UnknownPriceError
-            Where its price is neither given nor listed.
-        """
-        with self._pool_lock:
-            if any(known.name == spec.name for known in self._snapshot.specs):
-                raise DuplicateLLMError(spec.name)
-            spec = self._price(spec)
-            self.store.append_pool_change(PoolChange(spec=spec, active=True, created_at_s=self.clock.time_s()))
-            self.learner.put_llm(spec)
-            self._publish(self.learner.snapshot())
-        return spec
-
-    def remove_llm(self, name: str) -> None:
-        """Remove an LLM; no decision made after the call returns chooses it. What was learned of it is kept.
-
-        Raises
-        ------
-        UnknownLLMError
-            Where the pool has no LLM of that name.
-        """
-        with self._pool_lock:
-            spec = self.llm(name)
-            self.store.append_pool_change(PoolChange(spec=spec, active=False, created_at_s=self.clock.time_s()))
-            self.learner.drop_llm(name)
-            self._publish(self.learner.snapshot())
-
     # ---- inspect and close ----------------------------------------------------------------------------------------
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """What decisions are made from now."""
-        return self._snapshot
 
     def decision(self, decision_id: str) -> StoredDecision:
         """Return everything known of a decision; raises `UnknownDecisionError`."""
@@ -387,40 +324,21 @@ class RouterCore:
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
-    def _publish(self, snapshot: Snapshot) -> None:
-        # The worker and a pool change may publish at the same time; the newer version wins.
-        with self._publish_lock:
-            if snapshot.version > self._snapshot.version:
-                self._snapshot = snapshot
-
-    def _replay_pool_changes(self) -> None:
-        for change in self.store.pool_changes():
-            if change.active or change.spec.name not in self.learner.llms:
-                self.learner.put_llm(self._price(change.spec))
-            if not change.active:
-                # Put before: events of a removed LLM go on teaching, as they did before the restart.
-                self.learner.drop_llm(change.spec.name)
-
     def _ensure_learning(self) -> None:
         if not self.worker.running:
             self.worker.start()
 
     def _waiting(self, snapshot: Snapshot) -> list[int] | None:
+        if not snapshot.queues:
+            return None
         counts = self.in_flight.counts()
         return [counts.get(spec.name, 0) for spec in snapshot.specs] if counts else None
 
     def _tags(self, features: FloatArray) -> tuple[TagWeight, ...]:
         names = self.features.tags
-        probabilities = features[: len(names)]
-        top = np.argsort(probabilities)[::-1][:_SHOWN_TAGS]
-        return tuple(TagWeight(tag=names[place], probability=float(probabilities[place])) for place in top)
-
-    def _new_id(self) -> str:
-        # UUID version 7 (RFC 9562): sorts by time, so that stores and people can page through decisions.
-        milliseconds = int(self.clock.time_s() * 1000) & ((1 << 48) - 1)
-        bits = int.from_bytes(os.urandom(10), "big")
-        value = milliseconds << 80 | 0x7 << 76 | (bits >> 62 & 0xFFF) << 64 | 0b10 << 62 | bits & ((1 << 62) - 1)
-        return str(uuid.UUID(int=value))
+        probabilities = features[: len(names)].tolist()  # So few that a list is quicker than an array.
+        top = sorted(range(len(names)), key=probabilities.__getitem__)[::-1][:_SHOWN_TAGS]
+        return tuple([TagWeight(tag=names[place], probability=probabilities[place]) for place in top])
 
     def _priced(self, outcome: Outcome, *, llm: str) -> Outcome:
         # The measured cost where the caller knows it, else the tokens at the LLM's price; never the forecast.
@@ -434,13 +352,3 @@ class RouterCore:
                 reasoning_tokens=outcome.reasoning_tokens,
             )
         return msgspec.structs.replace(outcome, llm=llm, cost_usd=cost_usd)
-
-
-def _judgement(quality: float | None, thumbs: bool | None) -> float:
-    if (quality is None) == (thumbs is None):
-        raise InvalidValueError("quality, thumbs", (quality, thumbs), "given exactly one of them")
-    if quality is not None:
-        return float(fraction("quality", quality))
-    if not isinstance(thumbs, (bool, np.bool_)):
-        raise InvalidValueError("thumbs", thumbs, "True or False")
-    return float(thumbs)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from mixllm.errors import StateError
-from mixllm.learning.manifest import open_manifest, seal_manifest
+from mixllm.manifest import open_manifest, seal_manifest
 
 
 class Old(msgspec.Struct, frozen=True):

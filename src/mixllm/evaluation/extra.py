@@ -1,0 +1,19 @@
+"""The benchmark's optional dependencies, and the error where they are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mixllm.errors import MissingExtraError
+
+__all__ = ["bench_extra"]
+
+
+@contextmanager
+def bench_extra(feature: str) -> Iterator[None]:
+    """Turn a failed import into a `MissingExtraError` that names `feature` and the extra ``bench``."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(feature, "bench") from error

@@ -1,0 +1,106 @@
+"""The pool of a router, and the snapshot that decisions are made from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from mixllm.errors import DuplicateLLMError, UnknownLLMError
+from mixllm.interfaces import Clock, Store
+from mixllm.learning import Learner, Snapshot
+from mixllm.types import LLMSpec, PoolChange
+
+__all__ = ["RoutedPool"]
+
+
+class RoutedPool:
+    """LLMs that come and go, each change kept in the store and published at once; thread-safe.
+
+    Parameters
+    ----------
+    learner
+        Holds the pool and everything learned.
+    store
+        Where the changes of the pool live; those that it has are made again.
+    clock
+        Time.
+    price
+        Gives a spec its price, or raises `UnknownPriceError`.
+    """
+
+    def __init__(self, *, learner: Learner, store: Store, clock: Clock, price: Callable[[LLMSpec], LLMSpec]) -> None:
+        self.learner = learner
+        self.store = store
+        self.clock = clock
+        self._price = price
+        self._pool_lock = threading.Lock()
+        self._publish_lock = threading.Lock()
+        self._replay_pool_changes()
+        self._snapshot = learner.snapshot()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What decisions are made from now."""
+        return self._snapshot
+
+    @property
+    def llms(self) -> tuple[LLMSpec, ...]:
+        """The LLMs of the pool, each with its price."""
+        return self._snapshot.specs
+
+    def llm(self, name: str) -> LLMSpec:
+        """Return the LLM of that name; raises `UnknownLLMError`."""
+        for spec in self._snapshot.specs:
+            if spec.name == name:
+                return spec
+        raise UnknownLLMError(name, [spec.name for spec in self._snapshot.specs])
+
+    def add_llm(self, spec: LLMSpec) -> LLMSpec:
+        """Add an LLM; it can be chosen as soon as the call returns. Return it with its price.
+
+        Nothing is trained: it starts from what the pool has in common and what its price suggests. One that was
+        removed before continues with what was learned of it.
+
+        Raises
+        ------
+        DuplicateLLMError
+            Where the pool has an LLM of that name.
+        UnknownPriceError
+            Where its price is neither given nor listed.
+        """
+        with self._pool_lock:
+            if any(known.name == spec.name for known in self._snapshot.specs):
+                raise DuplicateLLMError(spec.name)
+            spec = self._price(spec)
+            self.store.append_pool_change(PoolChange(spec=spec, active=True, created_at_s=self.clock.time_s()))
+            self.learner.put_llm(spec)
+            self._publish(self.learner.snapshot())
+        return spec
+
+    def remove_llm(self, name: str) -> None:
+        """Remove an LLM; no decision made after the call returns chooses it. What was learned of it is kept.
+
+        Raises
+        ------
+        UnknownLLMError
+            Where the pool has no LLM of that name.
+        """
+        with self._pool_lock:
+            spec = self.llm(name)
+            self.store.append_pool_change(PoolChange(spec=spec, active=False, created_at_s=self.clock.time_s()))
+            self.learner.drop_llm(name)
+            self._publish(self.learner.snapshot())
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        # The worker and a pool change may publish at the same time; the newer version wins.
+        with self._publish_lock:
+            if snapshot.version > self._snapshot.version:
+                self._snapshot = snapshot
+
+    def _replay_pool_changes(self) -> None:
+        for change in self.store.pool_changes():
+            if change.active or change.spec.name not in self.learner.llms:
+                self.learner.put_llm(self._price(change.spec))
+            if not change.active:
+                # Put before: events of a removed LLM go on teaching, as they did before the restart.
+                self.learner.drop_llm(change.spec.name)
