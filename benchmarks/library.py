@@ -1,10 +1,17 @@
-"""The library's own time: import, text to decision, one update, one snapshot."""
+"""The library's own time: import, text to decision, one update, one snapshot.
+
+    python -m benchmarks.library [--model DIR]
+
+With a model folder of `mixllm train`, text to decision is measured for it too.
+"""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,18 +28,34 @@ _SENTENCE = (
 
 
 def main() -> None:
-    result: dict[str, Any] = {"import_s": _import_s(), "llms": _LLMS, "text_to_decision_ms": {}}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="folder that mixllm train wrote")
+    model = parser.parse_args().model
     router = _trained_router()
-    for words in (10, 35, 350):
-        texts = iter(_texts(words, count=3000))
-        query_times = times_s(lambda texts=texts: router.route(Query(text=next(texts))), repeats=2000)  # type: ignore[misc]
-        result["text_to_decision_ms"][f"{words} words"] = summary_ms(query_times)
+    result: dict[str, Any] = {"import_s": _import_s(), "llms": _LLMS, "text_to_decision_ms": _decisions(router)}
+    if model is not None:
+        with Router.load(model, store=MemoryStore(max_decisions=1000), seed=0) as trained:
+            result["trained_model"] = {
+                "llms": len(trained.llms),
+                "features": trained.features.dimension,
+                "text_to_decision_ms": _decisions(trained),
+                "parts_ms": _parts(trained),
+            }
     result["parts_ms"] = _parts(router)
     result["update_ms"] = _updates(router)
     result["snapshot_ms"] = summary_ms(times_s(router.learner.snapshot, repeats=200))
     router.close()
     path = store("library", result, command="python -m benchmarks.library")
     print(path.read_text())
+
+
+def _decisions(router: Router) -> dict[str, dict[str, float]]:
+    found = {}
+    for words in (10, 35, 350):
+        texts = iter(_texts(words, count=3000))
+        query_times = times_s(lambda texts=texts: router.route(Query(text=next(texts))), repeats=2000)  # type: ignore[misc]
+        found[f"{words} words"] = summary_ms(query_times)
+    return found
 
 
 def _import_s() -> dict[str, float]:

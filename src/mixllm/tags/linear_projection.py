@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import FloatArray
-from mixllm.tags.unit_block import unit_block
+from mixllm.tags.unit_block import unit_scale
 
 __all__ = ["LinearProjection"]
 
@@ -41,6 +41,8 @@ class LinearProjection:
         self.matrix = np.array(matrix, np.float32, order="C")
         self.centre = np.array(centre, np.float32)
         self.unit = unit
+        self._columns = np.ascontiguousarray(self.matrix.T)
+        self._offset = self.matrix @ self.centre
 
     @property
     def dimension(self) -> int:
@@ -55,9 +57,11 @@ class LinearProjection:
 
     def project(self, encoding: FloatArray) -> NDArray[np.float32]:
         """Return the projected encoding, shape (d',); for encodings of shape (n, d), shape (n, d')."""
-        leading = len(self.centre)
-        projected = (unit_block(encoding, leading)[..., :leading] - self.centre) @ self.matrix.T
+        x = np.asarray(encoding, np.float32)
+        # W(x − c) = Wx · scale − Wc: scaling d' numbers instead of d.
+        scale = unit_scale(x, len(self.centre))
+        projected = (x[..., : len(self.centre)] @ self._columns) * scale - self._offset
         if self.unit:
             lengths = np.linalg.norm(projected, axis=-1, keepdims=True)
             projected = projected / np.where(lengths == 0, 1.0, lengths)
-        return projected.astype(np.float32)
+        return projected.astype(np.float32, copy=False)

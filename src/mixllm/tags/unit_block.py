@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import FloatArray
 
-__all__ = ["unit_block"]
+__all__ = ["unit_block", "unit_scale"]
 
 
 def unit_block(encodings: FloatArray, dimensions: int) -> NDArray[np.float32]:
@@ -30,13 +30,25 @@ def unit_block(encodings: FloatArray, dimensions: int) -> NDArray[np.float32]:
     array([1.    , 0.    , 1.3333], dtype=float32)
     """
     x = np.asarray(encodings, np.float32)
+    scaled: NDArray[np.float32] = x * unit_scale(x, dimensions)
+    return scaled
+
+
+def unit_scale(x: NDArray[np.float32], dimensions: int) -> NDArray[np.float32] | np.float32:
+    """Return what scales the first `dimensions` entries to length 1: a number, or for many rows shape (n, 1).
+
+    Raises
+    ------
+    InvalidValueError
+        Where `dimensions` is not between 1 and d.
+    """
     if not 1 <= dimensions <= x.shape[-1]:
         raise InvalidValueError("dimensions", dimensions, f"between 1 and {x.shape[-1]}")
     if x.ndim == 1:
         head = x[:dimensions]
         length = math.sqrt(float(head @ head))
-        return x if length == 0 else x / np.float32(length)
+        return np.float32(1.0 / length if length > 0 else 1.0)
     lengths = np.linalg.norm(x[:, :dimensions], axis=1, keepdims=True)
     lengths[lengths == 0] = 1.0
-    rows: NDArray[np.float32] = (x / lengths).astype(np.float32)
-    return rows
+    scale: NDArray[np.float32] = (1.0 / lengths).astype(np.float32)
+    return scale
