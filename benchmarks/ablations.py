@@ -43,6 +43,10 @@ def main() -> None:
     parser.add_argument("--minilm", type=Path, help="folder of a sentence transformer, for the table of encoders")
     options = parser.parse_args()
     results: dict[str, Any] = {"splits": options.splits, "seed": options.seed, "datasets": {}}
+    if RESULTS.is_file():
+        kept = json.loads(RESULTS.read_text())
+        if (kept["splits"], kept["seed"]) == (options.splits, options.seed):
+            results["datasets"] = kept["datasets"]  # Other logs' results stay: a log can be run by itself.
     with one_thread():
         for folder in options.data:
             log = open_log(folder)
@@ -80,7 +84,7 @@ def ablate(log: RoutingLog, reference: str | None, *, splits: int, seed: int, mi
 
 def trials_of(make: Callable[[], Contender], dataset: Dataset, splits: int, seed: int) -> list[Trial]:
     contender = make()
-    return [run_trial(contender, split) for split in random_splits(dataset, splits=splits, seed=seed)]
+    return [run_trial(contender, split, tune=False) for split in random_splits(dataset, splits=splits, seed=seed)]
 
 
 def encoders(
@@ -108,7 +112,7 @@ def unseen_domains(dataset: Dataset, seed: int) -> list[dict[str, Any]]:
         test, rest = np.sort(order[: max(20, len(order) // 5)]), order[max(20, len(order) // 5) :]
         seen = np.sort(np.concatenate([outside, rest]))
         got = {
-            name: run_trial(MixLLMRouter(), dataset.split(train, test, name=value, seed=seed)).metrics
+            name: run_trial(MixLLMRouter(), dataset.split(train, test, name=value, seed=seed), tune=False).metrics
             for name, train in (("seen", seen), ("unseen", outside))
         }
         rows.append(

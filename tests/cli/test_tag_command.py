@@ -119,19 +119,32 @@ def test_a_capped_run_goes_on_with_a_higher_cap(data: Path, llm: LLMServer, tmp_
     assert (anew["calls"], len(llm.bodies)) == (0, 12)
 
 
+def heed_interrupts() -> None:
+    """Let the new process end at SIGINT also where these tests run in the background, whose jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_process_that_is_killed_goes_on(data: Path, llm: LLMServer, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "labels.json"
     llm.mishaps = [None, None, "hang"]
     base = arguments(data, llm, out, "--yes", "--batch", "8", "--concurrency", "1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "mixllm", *base], env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-m", "mixllm", *base],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
     )
-    ends = time.monotonic() + LIMIT_S
-    while len(llm.bodies) < 3 and time.monotonic() < ends:
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=LIMIT_S)
+    try:
+        ends = time.monotonic() + LIMIT_S
+        while len(llm.bodies) < 3 and time.monotonic() < ends:
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=LIMIT_S)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode in (130, -signal.SIGKILL)
     assert b"Traceback" not in errors
     assert not out.exists()

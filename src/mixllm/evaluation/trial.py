@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 
@@ -48,7 +49,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         return Frontier(cost=np.array(self.cost), quality=np.array(self.quality))
 
 
-def run_trial(contender: Contender, split: Split) -> Trial:
+def run_trial(contender: Contender, split: Split, *, tune: bool = True) -> Trial:
     """Let a contender run on a split.
 
     Parameters
@@ -57,6 +58,9 @@ def run_trial(contender: Contender, split: Split) -> Trial:
         Learns from the training part, and predicts the test part from texts and vectors alone.
     split
         Judges it by the test part's outcomes.
+    tune
+        Whether the training part chooses a trade-off for the realised figures, which takes further fits; where not,
+        those are of quality alone.
 
     Raises
     ------
@@ -67,7 +71,9 @@ def run_trial(contender: Contender, split: Split) -> Trial:
     training = split.training()
     reference = split.train.column(split.reference)
     unit = float(split.train.cost_usd[:, reference].mean())
-    trade_off = _tuned_trade_off(contender, training, seed=split.seed, reference=reference, unit=unit)
+    trade_off = math.inf
+    if tune:
+        trade_off = _tuned_trade_off(contender, training, seed=split.seed, reference=reference, unit=unit)
     before_fit = time.perf_counter()
     contender.fit(training, _rng(split.seed, contender.name, 0))
     before_predict = time.perf_counter()
