@@ -40,6 +40,7 @@ def main() -> None:
                 "features": trained.features.dimension,
                 "text_to_decision_ms": _decisions(trained),
                 "parts_ms": _parts(trained),
+                "35 words, in turns with the untrained router, ms": _in_turns(trained, router),
             }
     result["parts_ms"] = _parts(router)
     result["update_ms"] = _updates(router)
@@ -56,6 +57,20 @@ def _decisions(router: Router) -> dict[str, dict[str, float]]:
         query_times = times_s(lambda texts=texts: router.route(Query(text=next(texts))), repeats=2000)  # type: ignore[misc]
         found[f"{words} words"] = summary_ms(query_times)
     return found
+
+
+def _in_turns(trained: Router, untrained: Router) -> dict[str, dict[str, float]]:
+    """Measure both in blocks of 250 queries, one after the other: a slow spell of the machine hits both."""
+    texts = iter(_texts(35, count=20_000))
+    found: dict[str, list[float]] = {"trained": [], "untrained": []}
+    for _ in range(24):
+        for name, router in (("trained", trained), ("untrained", untrained)):
+            for _ in range(250):
+                query = Query(text=next(texts))
+                started_s = time.perf_counter()
+                router.route(query)
+                found[name].append(time.perf_counter() - started_s)
+    return {name: summary_ms(times) for name, times in found.items()}
 
 
 def _import_s() -> dict[str, float]:

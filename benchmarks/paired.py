@@ -24,6 +24,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     found: dict[str, dict[str, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
     for line in (folder / "journal.jsonl").read_text().splitlines():
+        if not line.strip():
+            continue  # A run that was stopped begins its next entry on a line of its own.
         entry = json.loads(line)
         if "trial" in entry:
             found[entry["dataset"].partition("/")[0]][entry["router"]][entry["split"]] = entry["trial"]["metrics"]

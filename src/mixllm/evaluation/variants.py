@@ -154,7 +154,7 @@ VARIANTS = {
     "mixllm:separating": lambda: VariantRouter(
         name="mixllm:separating", recipe=replace(MIXLLM, projection="separating")
     ),
-    "mixllm:d64": lambda: VariantRouter(name="mixllm:d64", recipe=replace(MIXLLM, projection_dimension=64)),
+    "mixllm:d128": lambda: VariantRouter(name="mixllm:d128", recipe=replace(MIXLLM, projection_dimension=128)),
     "mixllm:d256": lambda: VariantRouter(name="mixllm:d256", recipe=replace(MIXLLM, projection_dimension=256)),
     "mixllm:families": lambda: VariantRouter(
         name="mixllm:families", recipe=replace(MIXLLM, families=("bayesian", "forest", "mlp", "knn"))

@@ -52,7 +52,7 @@ class TrainingRecipe:
     name: str
     lexical: bool = True
     projection: Literal["principal", "separating"] = "principal"
-    projection_dimension: int = 128
+    projection_dimension: int = 64
     families: tuple[str, ...] = ("bayesian",)
 
     def __post_init__(self) -> None:
