@@ -10,7 +10,7 @@ from pathlib import Path
 from mixllm.errors import InvalidValueError
 from mixllm.evaluation.contender import Split
 from mixllm.evaluation.extra import bench_extra
-from mixllm.evaluation.journal import Entry, Journal, dataset_key
+from mixllm.evaluation.journal import JOURNAL_FILE, Entry, Journal, dataset_key
 from mixllm.evaluation.registry import contenders
 from mixllm.evaluation.results import DatasetResults, Results, summary
 from mixllm.evaluation.splits import Dataset, domain_splits, random_splits
@@ -98,13 +98,13 @@ def run_bench(
         raise InvalidValueError("datasets", names, "one or more, with names of their own")
     for dataset in datasets:
         contenders(settings.routers, llms=dataset.log.llms)  # refused before anything is run
-    with Journal(folder=settings.out, fresh=settings.fresh) as journal, one_thread():
+    with Journal(folder=settings.out, file=JOURNAL_FILE, kind=Entry, fresh=settings.fresh) as journal, one_thread():
         found = {dataset.log.name: _run_dataset(dataset, settings, journal, on_progress) for dataset in datasets}
     return Results(seed=settings.seed, datasets=found)
 
 
 def _run_dataset(
-    dataset: Dataset, settings: BenchSettings, journal: Journal, on_progress: Callable[[Progress], None]
+    dataset: Dataset, settings: BenchSettings, journal: Journal[Entry], on_progress: Callable[[Progress], None]
 ) -> DatasetResults:
     key = dataset_key(dataset, seed=settings.seed)
     splits = list(_splits(dataset, settings))
@@ -113,12 +113,13 @@ def _run_dataset(
     done = 0
     for split in splits:
         for contender in routers:
-            trial, seconds = journal.find(key, split.name, contender.name), 0.0
-            if trial is None:
+            entry, seconds = journal.find(key, split.name, contender.name), 0.0
+            if entry is None:
                 trial = run_trial(contender, split)
                 seconds = trial.total_s
-                journal.add(Entry(dataset=key, split=split.name, router=contender.name, trial=trial))
-            trials[contender.name].append(trial)
+                entry = Entry(dataset=key, split=split.name, router=contender.name, trial=trial)
+                journal.add(entry)
+            trials[contender.name].append(entry.trial)
             done += 1
             on_progress(
                 Progress(

@@ -1,11 +1,12 @@
-"""What a benchmark has done so far, a line per trial, so that it can go on where it was stopped."""
+"""What a long job has done so far, a line per part, so that it can go on; and the parts of a benchmark."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Hashable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -17,6 +18,14 @@ from mixllm.evaluation.trial import Trial
 __all__ = ["JOURNAL_FILE", "Entry", "Journal", "dataset_key"]
 
 JOURNAL_FILE = "journal.jsonl"
+
+
+class _Identified(Protocol):
+    @property
+    def identity(self) -> Hashable: ...
+
+
+_EntryT = TypeVar("_EntryT", bound=_Identified)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,14 +46,23 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     router: str
     trial: Trial
 
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Key, split and router."""
+        return self.dataset, self.split, self.router
 
-class Journal:
+
+class Journal(Generic[_EntryT]):
     """A file of entries that only grows; without a folder, entries are kept in memory alone.
 
     Parameters
     ----------
     folder
         Where the file is or will be; it is made where it is not there.
+    file
+        Its name.
+    kind
+        What an entry is.
     fresh
         Forget what an earlier run left.
 
@@ -54,16 +72,16 @@ class Journal:
         Where the folder cannot be written.
     """
 
-    def __init__(self, *, folder: Path | None, fresh: bool = False) -> None:
-        self._trials: dict[tuple[str, str, str], Trial] = {}
+    def __init__(self, *, folder: Path | None, file: str, kind: type[_EntryT], fresh: bool = False) -> None:
+        self._entries: dict[Hashable, _EntryT] = {}
         self._file: IO[bytes] | None = None
         if folder is None:
             return
-        path = folder / JOURNAL_FILE
+        path = folder / file
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if path.exists() and not fresh:
-                self._read(path)
+                self._read(path, kind)
             self._file = path.open("wb" if fresh else "ab")
         except OSError as error:
             raise ConfigError(f"{path}: cannot be used ({error.strerror}). Give another folder with --out.") from error
@@ -79,25 +97,25 @@ class Journal:
         if self._file is not None:
             self._file.close()
 
-    def find(self, dataset: str, split: str, router: str) -> Trial | None:
-        """Return the trial, or None where it is still to be run."""
-        return self._trials.get((dataset, split, router))
+    def find(self, *identity: Hashable) -> _EntryT | None:
+        """Return the entry of this identity, or None where it is still to be made."""
+        return self._entries.get(identity)
 
-    def add(self, entry: Entry) -> None:
-        """Keep a trial; it is in the file when this returns."""
-        self._trials[entry.dataset, entry.split, entry.router] = entry.trial
+    def add(self, entry: _EntryT) -> None:
+        """Keep an entry; it is in the file when this returns."""
+        self._entries[entry.identity] = entry
         if self._file is not None:
             self._file.write(msgspec.json.encode(entry) + b"\n")
             self._file.flush()
 
-    def _read(self, path: Path) -> None:
-        decoder = msgspec.json.Decoder(Entry)
+    def _read(self, path: Path, kind: type[_EntryT]) -> None:
+        decoder = msgspec.json.Decoder(kind)
         for line in path.read_bytes().splitlines():
             try:
                 entry = decoder.decode(line)
             except msgspec.DecodeError:
-                continue  # torn by a crash, or of another version: that trial is run again
-            self._trials[entry.dataset, entry.split, entry.router] = entry.trial
+                continue  # torn by a crash, or of another version: that one is made again
+            self._entries[entry.identity] = entry
 
 
 def dataset_key(dataset: Dataset, *, seed: int) -> str:

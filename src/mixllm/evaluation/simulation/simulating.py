@@ -10,7 +10,8 @@ from mixllm.assembly import build_features
 from mixllm.config import TagsConfig
 from mixllm.errors import InvalidValueError
 from mixllm.evaluation.bench import one_thread
-from mixllm.evaluation.simulation.journal import Entry, RunJournal, run_key
+from mixllm.evaluation.journal import Journal
+from mixllm.evaluation.simulation.journal import JOURNAL_FILE, Entry, run_key
 from mixllm.evaluation.simulation.players import Seat, checked_policies, make_player
 from mixllm.evaluation.simulation.playing import Run, play
 from mixllm.evaluation.simulation.results import SimulationResults, summary
@@ -108,17 +109,20 @@ def simulate(
     ranked = sorted(dataset.log.llms, key=lambda llm: -quality[dataset.log.column(llm)])
     runs: dict[str, list[Run]] = {policy: [] for policy in policies}
     done, queries = 0, 0
-    with RunJournal(folder=settings.out, fresh=settings.fresh) as journal, one_thread():
+    with (
+        Journal(folder=settings.out, file=JOURNAL_FILE, kind=Entry, fresh=settings.fresh) as journal,
+        one_thread(),
+    ):
         for seed in seeds:
             stream = Stream(dataset=dataset, features=features, settings=settings.stream, seed=seed)
             queries = len(stream)
             seat = Seat.at(stream, ranked=ranked, reference=stream.listed(dataset.reference), seed=seed)
             for policy in policies:
-                run = journal.find(key, seed, policy)
-                if run is None:
-                    run = play(stream, make_player(policy, seat))
-                    journal.add(Entry(key=key, seed=seed, policy=policy, run=run))
-                runs[policy].append(run)
+                entry = journal.find(key, seed, policy)
+                if entry is None:
+                    entry = Entry(key=key, seed=seed, policy=policy, run=play(stream, make_player(policy, seat)))
+                    journal.add(entry)
+                runs[policy].append(entry.run)
                 done += 1
                 on_progress(Done(seed=seed, policy=policy, done=done, total=len(policies) * settings.seeds))
     return summary(dataset, settings.stream, seeds=seeds, queries=queries, features=features.fingerprint, runs=runs)
