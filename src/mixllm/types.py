@@ -30,6 +30,7 @@ __all__ = [
     "Price",
     "Query",
     "Secret",
+    "ShadowChoice",
     "StoredDecision",
     "TagWeight",
     "Value",
@@ -109,6 +110,8 @@ class Query(Value, frozen=True, kw_only=True):
         No LLM whose forecast latency is above this is eligible.
     trade_off, deadline_s
         The paper's λ and τ for this query, in place of the router's own.
+    key_id
+        Who asks: a name of the API key that is not the key itself; empty where there is none.
 
     Examples
     --------
@@ -127,8 +130,10 @@ class Query(Value, frozen=True, kw_only=True):
     max_latency_s: float | None = None
     trade_off: float | None = None
     deadline_s: float | None = None
+    key_id: str = ""
 
     def __post_init__(self) -> None:
+        _check_key_id(self.key_id)
         for field, least in (("tokens_in", 0), ("prompt_chars", 0), ("max_tokens_out", 1)):
             _count_in_range(field, getattr(self, field), least)
         if self.max_cost_usd is not None:
@@ -240,6 +245,9 @@ class LLMSpec(Value, frozen=True, kw_only=True):
         Total time limit of one call.
     stream_usage
         Whether its endpoint knows ``stream_options.include_usage``.
+    public_score
+        Its score in [0, 1] on a public benchmark, the same one for every LLM of the pool that has one; shifts what is
+        expected of it before any feedback.
     """
 
     name: str
@@ -252,6 +260,7 @@ class LLMSpec(Value, frozen=True, kw_only=True):
     max_in_flight: int | None = None
     timeout_s: float = 120.0
     stream_usage: bool = True
+    public_score: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 < len(self.name) <= MAX_NAME_CHARS and self.name.isprintable() and self.name.strip() == self.name):
@@ -265,6 +274,8 @@ class LLMSpec(Value, frozen=True, kw_only=True):
         _count_in_range("context_window", self.context_window, 1)
         _count_in_range("max_in_flight", self.max_in_flight, 1)
         positive("timeout_s", self.timeout_s)
+        if self.public_score is not None:
+            fraction("public_score", self.public_score)
 
     @property
     def upstream_model(self) -> str:
@@ -298,6 +309,8 @@ class Forecast(Value, frozen=True, kw_only=True, gc=False):
         Time to the last token, waiting included.
     judgements
         How many judgements of this LLM's answers the quality rests on.
+    spent_usd
+        What its calls have cost so far.
     """
 
     quality: Estimate
@@ -307,6 +320,7 @@ class Forecast(Value, frozen=True, kw_only=True, gc=False):
     wait_s: float
     latency_s: Estimate
     judgements: float = 0.0
+    spent_usd: float = 0.0
 
 
 class TagWeight(Value, frozen=True, kw_only=True, gc=False):
@@ -330,6 +344,27 @@ class Ineligible(Value, frozen=True, kw_only=True):
 
     llm: str
     reason: str
+
+
+class ShadowChoice(Value, frozen=True, kw_only=True):
+    """What a second policy would have done with the same query; it is logged and never acted on.
+
+    Parameters
+    ----------
+    policy
+        Its name.
+    trade_off
+        Its λ.
+    llm
+        What it would have chosen.
+    propensities
+        Its probability of each candidate, in the order of the decision's candidates; they sum to 1.
+    """
+
+    policy: str
+    trade_off: float
+    llm: str
+    propensities: tuple[float, ...]
 
 
 class Decision(Value, frozen=True, kw_only=True):
@@ -363,6 +398,12 @@ class Decision(Value, frozen=True, kw_only=True):
         Every eligible LLM; propensities sum to 1.
     ineligible
         Every other LLM of the pool.
+    out_of_domain
+        How far the query lies outside of what was learned from, from 0 (inside) to 1 (nothing like it was seen).
+    shadow
+        What second policies would have done; usually empty.
+    key_id
+        Who asked (see `Query`).
     """
 
     decision_id: str
@@ -378,6 +419,9 @@ class Decision(Value, frozen=True, kw_only=True):
     tags: tuple[TagWeight, ...]
     candidates: tuple[Candidate, ...]
     ineligible: tuple[Ineligible, ...] = ()
+    out_of_domain: float = 0.0
+    shadow: tuple[ShadowChoice, ...] = ()
+    key_id: str = ""
 
     @property
     def chosen(self) -> Candidate:
@@ -423,6 +467,8 @@ class Outcome(Value, frozen=True, kw_only=True):
         0 for the first call of a decision, 1 for the first fallback, and so on.
     error
         What went wrong, without secrets and prompts.
+    key_id
+        Whom the call is charged to (see `Query`); the router fills it in.
     """
 
     llm: str | None = None
@@ -437,8 +483,10 @@ class Outcome(Value, frozen=True, kw_only=True):
     streamed: bool = False
     attempt: int = 0
     error: str | None = None
+    key_id: str = ""
 
     def __post_init__(self) -> None:
+        _check_key_id(self.key_id)
         for field in ("tokens_in", "tokens_out", "cached_tokens_in", "reasoning_tokens", "attempt"):
             _count_in_range(field, getattr(self, field), 0)
         for field in ("cost_usd", "latency_s", "ttft_s"):
@@ -475,6 +523,10 @@ class Feedback(Value, frozen=True, kw_only=True):
         Unix time.
     tags
         Labels that the caller wants kept.
+    key_id
+        Who sent it (see `Query`); bounds how much one key can teach.
+    cost_usd
+        What the judgement itself cost, e.g. a judge's call.
     """
 
     feedback_id: str
@@ -485,8 +537,12 @@ class Feedback(Value, frozen=True, kw_only=True):
     source: str = "user"
     created_at_s: float = 0.0
     tags: tuple[tuple[str, str], ...] = ()
+    key_id: str = ""
+    cost_usd: float = 0.0
 
     def __post_init__(self) -> None:
+        _check_key_id(self.key_id)
+        non_negative("cost_usd", self.cost_usd)
         for field in ("feedback_id", "decision_id", "metric", "source"):
             text = getattr(self, field)
             if not 0 < len(text) <= 3 * MAX_ID_CHARS:
@@ -557,6 +613,8 @@ class LearningEvent(Value, frozen=True, kw_only=True):
         Prompt tokens as the decision saw them.
     outcome, feedback
         Exactly one of them.
+    created_at_s
+        Unix time of the event.
     """
 
     seq: int
@@ -566,6 +624,7 @@ class LearningEvent(Value, frozen=True, kw_only=True):
     tokens_in: int
     outcome: Outcome | None = None
     feedback: Feedback | None = None
+    created_at_s: float = 0.0
 
 
 class LearnedState(Value, frozen=True, kw_only=True):
@@ -600,3 +659,8 @@ class PoolChange(Value, frozen=True, kw_only=True):
 def _count_in_range(field: str, count: int | None, least: int) -> None:
     if count is not None and not least <= count <= MAX_COUNT:
         raise InvalidValueError(field, count, f"between {least} and {MAX_COUNT}")
+
+
+def _check_key_id(key_id: str) -> None:
+    if len(key_id) > MAX_ID_CHARS:
+        raise InvalidValueError("key_id", f"{len(key_id)} characters", f"at most {MAX_ID_CHARS} characters")

@@ -13,6 +13,7 @@ from tests.gateway.running import Gateway, Reply, chat_body, config_for, entry
 
 from mixllm.config import load_config
 from mixllm.errors import ConfigError
+from mixllm.gateway.access import key_name
 from mixllm.gateway.serve import check_exposure, resolve_keys, serve
 from mixllm.playback import ErrorStatus, PlaybackServer
 from mixllm.types import Secret
@@ -236,3 +237,18 @@ def test_no_key_leaves_and_no_prompt_is_kept_unasked(
     assert decision_id.encode() in kept
     assert (MARKER.encode() in kept) is store_prompts
     assert (MARKER.encode() in decision) is store_prompts
+
+
+def test_decisions_outcomes_and_feedback_know_the_name_of_the_key_and_never_the_key(guarded: Gateway) -> None:
+    name = key_name(Secret(LITERAL))
+    headers = {"authorization": f"Bearer {LITERAL}"}
+    answer = guarded.ask("POST", "/v1/chat/completions", chat_body(), headers)
+    judged = guarded.ask("POST", "/v1/feedback", {"inference_id": answer.inference_id, "value": True}, headers)
+    assert (answer.status, judged.status) == (200, 200)
+    kept = guarded.ask("GET", f"/v1/decisions/{answer.inference_id}", None, headers)
+    assert kept.json["decision"]["key_id"] == name
+    assert [outcome["key_id"] for outcome in kept.json["outcomes"]] == [name]
+    assert [feedback["key_id"] for feedback in kept.json["feedback"]] == [name]
+    assert LITERAL not in kept.body.decode()
+    tried = guarded.ask("POST", "/v1/route", chat_body(), headers)
+    assert tried.json["key_id"] == name

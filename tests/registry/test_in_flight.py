@@ -12,6 +12,11 @@ from hypothesis import strategies as st
 from mixllm.clock import ManualClock
 from mixllm.errors import InvalidValueError
 from mixllm.registry import InFlight
+from mixllm.registry.in_flight import CallUnderWay
+
+
+def llm_of(call: CallUnderWay | None) -> str | None:
+    return None if call is None else call.llm
 
 
 def test_parameters_reach_their_attributes() -> None:
@@ -22,6 +27,15 @@ def test_parameters_reach_their_attributes() -> None:
     assert InFlight(clock=clock).expire_after_s == 600.0
 
 
+def test_a_call_says_who_asked_and_since_when() -> None:
+    clock = ManualClock()
+    calls = InFlight(clock=clock)
+    started_s = clock.monotonic_s()
+    calls.start("1", "a", key_id="key-1")
+    clock.advance(5.0)
+    assert calls.finish("1") == CallUnderWay(llm="a", key_id="key-1", started_s=started_s)
+
+
 def test_counts_from_start_to_finish() -> None:
     calls = InFlight(clock=ManualClock())
     calls.start("1", "a")
@@ -29,11 +43,11 @@ def test_counts_from_start_to_finish() -> None:
     calls.start("3", "b")
     assert (calls.count("a"), calls.count("b"), calls.count("c")) == (2, 1, 0)
     assert calls.counts() == {"a": 2, "b": 1}
-    assert calls.finish("1") == "a"
+    assert llm_of(calls.finish("1")) == "a"
     assert calls.finish("1") is None
     assert calls.finish("unknown") is None
     assert calls.counts() == {"a": 1, "b": 1}
-    assert calls.finish("3") == "b"
+    assert llm_of(calls.finish("3")) == "b"
     assert calls.counts() == {"a": 1}
 
 
@@ -58,7 +72,7 @@ def test_a_call_that_starts_again_counts_once() -> None:
     calls.start("1", "a")
     calls.start("1", "b")
     assert calls.counts() == {"b": 1}
-    assert calls.finish("1") == "b"
+    assert llm_of(calls.finish("1")) == "b"
     assert calls.counts() == {}
 
 

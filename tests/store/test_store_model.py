@@ -63,7 +63,8 @@ class Model:
             return UnknownDecisionError
         self.feedback[feedback.feedback_id] = feedback
         llm = self.answered.get(feedback.decision_id, self.records[feedback.decision_id].decision.llm)
-        self.events.append(msgspec.structs.replace(self.about(feedback.decision_id, llm), feedback=feedback))
+        about = self.about(feedback.decision_id, llm)
+        self.events.append(msgspec.structs.replace(about, feedback=feedback, created_at_s=feedback.created_at_s))
         return FeedbackReceipt(feedback_id=feedback.feedback_id, duplicate=False)
 
     def stored(self, decision_id: str) -> StoredDecision:
@@ -118,7 +119,8 @@ class Machine(RuleBasedStateMachine):
         answered = llm or model.records[event.decision_id].decision.llm
         if status is OutcomeStatus.OK:
             model.answered[event.decision_id] = answered
-        model.events.append(msgspec.structs.replace(model.about(event.decision_id, answered), outcome=event.outcome))
+        about = model.about(event.decision_id, answered)
+        model.events.append(msgspec.structs.replace(about, outcome=event.outcome, created_at_s=event.created_at_s))
 
     @rule(
         number=NUMBERS, key=st.sampled_from(["f1", "f2", "f3", "d00000001/0"]), value=st.sampled_from([0.0, 0.1 + 0.2])

@@ -31,8 +31,11 @@ def check_events(store: Store) -> None:
         feedback = sample_feedback(records[number // 2], f"f{number}")
         store.append_outcome(sample_outcome(record))
         store.append_feedback(feedback)
-        expected.append(msgspec.structs.replace(about, outcome=sample_outcome(record).outcome))
-        judged = msgspec.structs.replace(expected[2 * (number // 2)], outcome=None, feedback=feedback)
+        event = sample_outcome(record)
+        expected.append(msgspec.structs.replace(about, outcome=event.outcome, created_at_s=event.created_at_s))
+        judged = msgspec.structs.replace(
+            expected[2 * (number // 2)], outcome=None, feedback=feedback, created_at_s=feedback.created_at_s
+        )
         expected.append(judged)
     store.flush()
     events = list(store.events_after(0))

@@ -9,16 +9,19 @@ import re
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mixllm.gateway.answers import problem
 from mixllm.types import Secret
 
-__all__ = ["KeyGuard", "is_loopback"]
+__all__ = ["KeyGuard", "is_loopback", "key_id_of", "key_name"]
 
 _HAS_PORT = re.compile(r":\d*$")
 _OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+_KEY_ID = "mixllm_key_id"
+_NAME_DIGITS = 12
 
 
 class KeyGuard:
@@ -30,7 +33,7 @@ class KeyGuard:
     Parameters
     ----------
     app
-        What it guards.
+        What it guards; it finds the name of the request's key with `key_id_of`.
     keys
         The valid keys, compared in constant time; empty: none is asked for.
     """
@@ -38,41 +41,60 @@ class KeyGuard:
     def __init__(self, *, app: ASGIApp, keys: Sequence[Secret]) -> None:
         self.app = app
         self._digests = [_digest(key.reveal()) for key in keys]
+        self._names = {digest: key_name(key) for digest, key in zip(self._digests, keys, strict=True)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
         if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
-            refusal = self._refusal(Headers(scope=scope))
+            key_id, refusal = self._admitted(Headers(scope=scope))
+            scope.setdefault("state", {})[_KEY_ID] = key_id
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> Response | None:
+    def _admitted(self, headers: Headers) -> tuple[str, Response | None]:
+        """Return the name of the key that asks, and the refusal where it may not."""
         if not self._digests:
             host = headers.get("host", "")
             if is_loopback(host.rpartition(":")[0] if _HAS_PORT.search(host) else host):
-                return None
-            return problem(
+                return "", None
+            return "", problem(
                 403,
                 f"Without gateway.api_keys only requests to this machine's loopback are answered, not to {host[:80]!r}."
                 " Use http://127.0.0.1, or configure a key.",
                 code="host_not_allowed",
             )
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._valid(key.strip()):
-            return None
-        return problem(
+        digest = _digest(key.strip())
+        if scheme.lower() == "bearer" and self._valid(digest):
+            return self._names[digest], None
+        return "", problem(
             401,
             "The API key is missing or wrong. Send 'Authorization: Bearer <key>' with a key of gateway.api_keys.",
             code="invalid_api_key",
             headers={"www-authenticate": "Bearer"},
         )
 
-    def _valid(self, key: str) -> bool:
+    def _valid(self, digest: bytes) -> bool:
         # Digests have one length, and every key is compared, so that time tells neither which key nor how much of it.
-        digest = _digest(key)
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+
+
+def key_id_of(request: Request) -> str:
+    """Return the name of the key that `request` was admitted with; empty where none was asked for."""
+    return str(getattr(request.state, _KEY_ID, ""))
+
+
+def key_name(key: Secret) -> str:
+    """Return a name for an API key, from which nobody can tell the key: what decisions and budgets know it by.
+
+    Examples
+    --------
+    >>> key_name(Secret("sk-1234"))
+    'key-88dc28d0f030'
+    """
+    return f"key-{_digest(key.reveal()).hex()[:_NAME_DIGITS]}"
 
 
 def is_loopback(host: str) -> bool:

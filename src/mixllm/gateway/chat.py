@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mixllm.errors import UnknownLLMError
+from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import StoppingError, error_response
 from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.calls import Call
@@ -28,7 +29,9 @@ async def chat_completions(request: Request) -> Response:
     """Answer a chat request with the LLM that the router decides on."""
     started_s = time.perf_counter()
     state = state_of(request)
-    chat = read_chat_request(await read_fields(request), trade_off=state.router.maker.weights.trade_off)
+    chat = read_chat_request(
+        await read_fields(request), trade_off=state.router.maker.weights.trade_off, key_id=key_id_of(request)
+    )
     decision, spec = _decide(state.router, chat)
     call = Call(state=state, chat=chat, decision=decision, spec=spec, started_s=started_s)
     try:

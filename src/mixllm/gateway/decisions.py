@@ -7,6 +7,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import json_response
 from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.requests import read_chat_request
@@ -18,7 +19,12 @@ __all__ = ["get_decision", "post_route"]
 async def post_route(request: Request) -> Response:
     """Decide which LLM would take a chat request, explain it, and call nothing."""
     router = state_of(request).router
-    chat = read_chat_request(await read_fields(request), trade_off=router.maker.weights.trade_off, routing_only=True)
+    chat = read_chat_request(
+        await read_fields(request),
+        trade_off=router.maker.weights.trade_off,
+        key_id=key_id_of(request),
+        routing_only=True,
+    )
     return json_response(router.route(chat.query, llm=chat.llm, expect_outcome=False))
 
 

@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import json_response
 from mixllm.gateway.bodies import read_object
 from mixllm.gateway.state import state_of
@@ -45,6 +46,7 @@ async def post_feedback(request: Request) -> Response:
             source=body.source,
             feedback_id=request.headers.get("idempotency-key"),
             tags=body.tags,
+            key_id=key_id_of(request),
         )
     )
     state.metrics.observe_feedback(kind="refined" if thumbs is None else "binary", duplicate=receipt.duplicate)

@@ -77,7 +77,9 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.Raw(msgspec.json.encode({**(options or {}), "include_usage": True}))
 
 
-def read_chat_request(fields: dict[str, msgspec.Raw], *, trade_off: float, routing_only: bool = False) -> ChatRequest:
+def read_chat_request(
+    fields: dict[str, msgspec.Raw], *, trade_off: float, key_id: str = "", routing_only: bool = False
+) -> ChatRequest:
     """Understand a chat request.
 
     Parameters
@@ -86,6 +88,8 @@ def read_chat_request(fields: dict[str, msgspec.Raw], *, trade_off: float, routi
         Top-level fields of the body.
     trade_off
         The configured λ, which profiles shift.
+    key_id
+        Name of the key that asks.
     routing_only
         Whether ``model`` may be missing: there is only one thing to ask for.
 
@@ -108,6 +112,7 @@ def read_chat_request(fields: dict[str, msgspec.Raw], *, trade_off: float, routi
         max_latency_s=wishes.max_latency_s,
         trade_off=wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None),
     )
+    query = msgspec.structs.replace(query, key_id=key_id)
     if profile is not None and profile.deadline_s is not None:
         query = msgspec.structs.replace(query, deadline_s=profile.deadline_s)
     return ChatRequest(

@@ -19,7 +19,7 @@ from mixllm.types import Price
 
 __all__ = ["SCHEMA", "Checkpoint"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the format; a newer one is refused, an older one is read."""
 
 _MAGIC = b"mixllm-state\n"
@@ -36,6 +36,7 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     reference_price: Price | None
     llms: tuple[str, ...]
     levels: tuple[float, ...]
+    names: dict[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,9 @@ class Checkpoint:
     levels
         The quality that was expected of each before any feedback.
     arrays
-        State arrays, named ``{row}.{part}.{array}``.
+        State arrays, named ``{row}.{part}.{array}`` where they belong to an LLM.
+    names
+        What rows of other arrays stand for, by the prefix of those arrays, e.g. sources of feedback.
     """
 
     version: int
@@ -68,6 +71,7 @@ class Checkpoint:
     llms: tuple[str, ...]
     levels: tuple[float, ...]
     arrays: Mapping[str, NDArray[np.float64]] = field(repr=False)
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def arrays_of(self, prefix: str) -> dict[str, NDArray[np.float64]]:
         """Return the arrays whose name begins with `prefix`, named by the rest."""
@@ -115,6 +119,7 @@ class Checkpoint:
             reference_price=self.reference_price,
             llms=self.llms,
             levels=self.levels,
+            names=dict(self.names),
         )
         return seal_manifest(manifest, tensors), tensors
 
@@ -136,4 +141,5 @@ class Checkpoint:
             llms=manifest.llms,
             levels=manifest.levels,
             arrays=arrays,
+            names=manifest.names,
         )

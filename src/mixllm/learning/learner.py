@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,27 +14,21 @@ from mixllm.errors import DuplicateLLMError, InvalidValueError, StateError, Unkn
 from mixllm.interfaces import FeatureMap
 from mixllm.learning.banks import Banks
 from mixllm.learning.bases import Bases
+from mixllm.learning.calls import teach_call
 from mixllm.learning.checkpoint import Checkpoint
+from mixllm.learning.cost_scale import CostScale
 from mixllm.learning.history import CallHistory, teach_history
+from mixllm.learning.judging import Judging
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
-from mixllm.predictors import (
-    FrozenBank,
-    length_features,
-    log_billing_factor,
-)
-from mixllm.types import Feedback, LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
+from mixllm.predictors import FrozenBank
+from mixllm.types import LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
 
-__all__ = ["QUALITY_METRIC", "Learner", "LearnerCounts"]
-
-QUALITY_METRIC = "quality"
-"""The feedback metric that teaches quality."""
+__all__ = ["Learner", "LearnerCounts"]
 
 _LOG = logging.getLogger(__name__)
 
 _PARTS = ("quality", "length", "billing", "latency")
-_MIN_COST_SCALE_USD = 1e-9
-_PRIOR_TOKENS_IN = 200.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,7 +98,8 @@ class Learner:
         self._prices: dict[str, Price] = {}  # Also of LLMs that left: their last calls are still to be charged.
         self._models: dict[str, LLMModel] = {}
         self._reference_price: Price | None = None
-        self._scale = np.zeros(2)  # decayed sums: what the reference LLM would have cost, answers
+        self._scale = CostScale(window=self.recipe.cost_scale_window, prior_tokens_out=self.recipe.prior_tokens_out)
+        self.judging = Judging()
         self._position = 0
         self._version = 0
         self._frozen: tuple[list[str], FrozenBank | None, FrozenBank | None] = ([], None, None)
@@ -192,9 +186,7 @@ class Learner:
                 raise UnknownLLMError(name, self._specs)
             teach_history(self._models[name], history, price=self._prices[name])
             if name == self.reference:
-                calls = min(float(history.cost_known.sum()), self.recipe.cost_scale_window)
-                if calls:
-                    self._scale = np.array([float(history.cost_usd[history.cost_known].mean()) * calls, calls])
+                self._scale.start_from(history.cost_usd[history.cost_known])
 
     def snapshot(self) -> Snapshot:
         """Freeze what is known now; the version rises with each call."""
@@ -217,13 +209,13 @@ class Learner:
                 length_base=length_base,
                 latency=tuple(self._models[name].latency.forecast() for name in names),
                 judgements=tuple(self._models[name].quality.observations for name in names),
-                cost_scale_usd=self._cost_scale_usd(),
+                cost_scale_usd=self._scale.usd(self._reference_price),
             )
 
     def checkpoint(self) -> Checkpoint:
         """Return everything learned, ready to be saved."""
         with self._lock:
-            arrays: dict[str, NDArray[np.float64]] = {"scale": self._scale.copy()}
+            arrays: dict[str, NDArray[np.float64]] = {"scale": self._scale.state()}
             for row, model in enumerate(self._models.values()):
                 for part in _PARTS:
                     state = getattr(model, part).state()
@@ -252,9 +244,7 @@ class Learner:
                 f"The checkpoint was learned on features {checkpoint.features!r}, but this router has "
                 f"{self.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
             )
-        scale = checkpoint.arrays.get("scale")
-        if scale is None or scale.shape != (2,) or not ((scale >= 0) & (scale < 1e40)).all():
-            raise StateError("The checkpoint's cost scale is damaged. Load another checkpoint.")
+        scale = self._scale.restored(checkpoint.arrays.get("scale"))
         models = {
             name: self._restored(checkpoint, row, name, level)
             for row, (name, level) in enumerate(zip(checkpoint.llms, checkpoint.levels, strict=True))
@@ -264,7 +254,7 @@ class Learner:
                 if name not in models:
                     models[name] = self._new_model(name, self.recipe.level_from_price(_price_of(spec)))
             self._models = models
-            self._scale = scale.astype(np.float64)
+            self._scale = scale
             self._position = checkpoint.position
             self._version = max(self._version, checkpoint.version)
             if self._reference_given is None:
@@ -297,53 +287,27 @@ class Learner:
         features = self.features.features(encoding)
         try:
             if event.outcome is not None:
-                self._learn_outcome(model, event.llm, features, event.tokens_in, event.outcome)
-            elif event.feedback is not None:
-                self._learn_feedback(model, features, event.feedback)
+                self._learn_outcome(model, features, event, event.outcome)
+            elif event.feedback is not None and self.judging.learn(model, features, event.feedback):
+                self.counts.feedback += 1
+            else:
+                self.counts.ignored += 1
         except (InvalidValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             # An event that cannot be learned from must not come back for ever and stop the learning from all others.
             self.counts.refused += 1
             _LOG.warning("event %d of decision %s cannot be learned from: %s", event.seq, event.decision_id, error)
 
     def _learn_outcome(
-        self, model: LLMModel, llm: str, features: NDArray[np.float32], tokens_in: int, outcome: Outcome
+        self, model: LLMModel, features: NDArray[np.float32], event: LearningEvent, outcome: Outcome
     ) -> None:
         if outcome.status is not OutcomeStatus.OK or outcome.tokens_out is None:
             self.counts.ignored += 1
             return
-        # The forecast is made from the tokens that the decision saw, so it learns on those too.
-        model.length.update(length_features(features, tokens_in), outcome.tokens_out)
-        if outcome.latency_s is not None:
-            model.latency.observe(latency_s=outcome.latency_s, tokens_out=outcome.tokens_out, ttft_s=outcome.ttft_s)
-        if llm in self._prices:
-            self._learn_cost(model, features, tokens_in, outcome, price=self._prices[llm])
+        price = self._prices.get(event.llm)
+        teach_call(model, features, tokens_in=event.tokens_in, outcome=outcome, price=price)
+        if price is not None and self._reference_price is not None:
+            self._scale.add(outcome, tokens_in=event.tokens_in, price=price, reference=self._reference_price)
         self.counts.outcomes += 1
-
-    def _learn_cost(
-        self, model: LLMModel, features: NDArray[np.float32], tokens_in: int, outcome: Outcome, *, price: Price
-    ) -> None:
-        tokens_out = outcome.tokens_out or 0
-        if outcome.cost_usd is not None:
-            # The forecast prices the tokens that the decision saw: how the LLM itself counts them is in the factor.
-            listed_usd = price.cost_usd(tokens_in=tokens_in, tokens_out=tokens_out)
-            factor = log_billing_factor(billed_usd=outcome.cost_usd, listed_usd=listed_usd)
-            if factor is not None:
-                model.billing.update(length_features(features, tokens_in), factor)
-        if self._reference_price is None:
-            return
-        # What the reference LLM would have been billed for this answer; its length is as good a guess as any.
-        billed = self._reference_price.cost_usd(tokens_in=outcome.tokens_in or tokens_in, tokens_out=tokens_out)
-        own_usd = price.cost_usd(tokens_in=outcome.tokens_in or tokens_in, tokens_out=tokens_out)
-        surcharge = log_billing_factor(billed_usd=outcome.cost_usd or 0.0, listed_usd=own_usd) or 0.0
-        self._scale *= 1.0 - 1.0 / self.recipe.cost_scale_window
-        self._scale += (billed * math.exp(surcharge), 1.0)
-
-    def _learn_feedback(self, model: LLMModel, features: NDArray[np.float32], feedback: Feedback) -> None:
-        if feedback.metric != QUALITY_METRIC:
-            self.counts.ignored += 1
-            return
-        model.quality.update(features, feedback.value)
-        self.counts.feedback += 1
 
     def _base_banks(self, names: list[str]) -> tuple[FrozenBank | None, FrozenBank | None]:
         """Return the bases of the pool, which change only when the pool does."""
@@ -352,20 +316,6 @@ class Learner:
         if self._frozen[0] != names:
             self._frozen = (names, self.bases.quality_bank(names), self.bases.length_bank(names))
         return self._frozen[1:]
-
-    def _cost_scale_usd(self) -> float:
-        """Return the mean cost of the reference LLM, had it given the answers that were given.
-
-        Notes
-        -----
-        Lengths and surcharges are those of all answers, whoever gave them: they are known at once, also where the
-        reference LLM itself is rarely chosen.
-        """
-        if self._reference_price is None:
-            return 1.0
-        prior_usd = self._reference_price.cost_usd(tokens_in=_PRIOR_TOKENS_IN, tokens_out=self.recipe.prior_tokens_out)
-        cost_usd, answers = self._scale.tolist()
-        return max((cost_usd + prior_usd) / (answers + 1.0), _MIN_COST_SCALE_USD)
 
     @property
     def _tags(self) -> int:

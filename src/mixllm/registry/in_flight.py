@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from mixllm.interfaces import Clock
 from mixllm.units import positive
 
-__all__ = ["InFlight"]
+__all__ = ["CallUnderWay", "InFlight"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallUnderWay:
+    """A call that was decided on and whose outcome is not known yet.
+
+    Parameters
+    ----------
+    llm
+        The LLM that was chosen.
+    key_id
+        Who asked.
+    started_s
+        When it was decided, on the monotonic clock.
+    """
+
+    llm: str
+    key_id: str
+    started_s: float
 
 
 class InFlight:
@@ -26,28 +46,28 @@ class InFlight:
         self.clock = clock
         self.expire_after_s = positive("expire_after_s", expire_after_s)
         self._lock = threading.Lock()
-        self._calls: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._calls: OrderedDict[str, CallUnderWay] = OrderedDict()
         self._counts: dict[str, int] = {}
 
-    def start(self, decision_id: str, llm: str) -> None:
-        """Count a call to `llm`; one that is already counted moves there."""
+    def start(self, decision_id: str, llm: str, *, key_id: str = "") -> None:
+        """Count a call to `llm`, asked for by `key_id`; one that is already counted moves there."""
         now_s = self.clock.monotonic_s()
         with self._lock:
             self._expire(now_s)
             known = self._calls.pop(decision_id, None)
             if known is not None:
-                self._release(known[0])
-            self._calls[decision_id] = (llm, now_s)
+                self._release(known.llm)
+            self._calls[decision_id] = CallUnderWay(llm=llm, key_id=key_id, started_s=now_s)
             self._counts[llm] = self._counts.get(llm, 0) + 1
 
-    def finish(self, decision_id: str) -> str | None:
-        """Stop counting a call; return its LLM, or None where it was not (or no longer) counted."""
+    def finish(self, decision_id: str) -> CallUnderWay | None:
+        """Stop counting a call and return it; None where it was not (or no longer) counted."""
         with self._lock:
             call = self._calls.pop(decision_id, None)
             if call is None:
                 return None
-            self._release(call[0])
-            return call[0]
+            self._release(call.llm)
+            return call
 
     def count(self, llm: str) -> int:
         """Return the calls to `llm` under way."""
@@ -63,11 +83,11 @@ class InFlight:
 
     def _expire(self, now_s: float) -> None:
         while self._calls:
-            decision_id, (llm, started_s) = next(iter(self._calls.items()))
-            if now_s - started_s < self.expire_after_s:
+            decision_id, call = next(iter(self._calls.items()))
+            if now_s - call.started_s < self.expire_after_s:
                 return
             del self._calls[decision_id]
-            self._release(llm)
+            self._release(call.llm)
 
     def _release(self, llm: str) -> None:
         remaining = self._counts.get(llm, 0) - 1

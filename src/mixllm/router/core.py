@@ -157,6 +157,7 @@ class RouterCore(RoutedPool):
             tags=self._tags(features),
             candidates=choice.candidates,
             ineligible=choice.ineligible,
+            key_id=query.key_id,
         )
         self.store.append_decision(
             DecisionRecord(
@@ -166,7 +167,7 @@ class RouterCore(RoutedPool):
             )
         )
         if expect_outcome:
-            self.in_flight.start(decision.decision_id, decision.llm)
+            self.in_flight.start(decision.decision_id, decision.llm, key_id=decision.key_id)
         return decision
 
     # ---- learn ----------------------------------------------------------------------------------------------------
@@ -186,10 +187,9 @@ class RouterCore(RoutedPool):
         UnknownDecisionError
             Where there is no such decision.
         """
-        llm = self.in_flight.finish(decision_id)
-        if llm is None:
-            llm = self.store.decision(decision_id).decision.llm
-        outcome = self._priced(outcome, llm=outcome.llm or llm)
+        call = self.in_flight.finish(decision_id) or self.store.decision(decision_id).decision
+        outcome = self._priced(outcome, llm=outcome.llm or call.llm)
+        outcome = msgspec.structs.replace(outcome, key_id=call.key_id)
         self.store.append_outcome(
             OutcomeEvent(decision_id=decision_id, outcome=outcome, created_at_s=self.clock.time_s())
         )
@@ -206,6 +206,8 @@ class RouterCore(RoutedPool):
         source: str = "user",
         feedback_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        key_id: str = "",
+        cost_usd: float = 0.0,
     ) -> FeedbackReceipt:
         """Keep a judgement of an answer; returns when it is durable.
 
@@ -223,6 +225,10 @@ class RouterCore(RoutedPool):
             Idempotency key; None makes one of decision, source and metric, so that each source judges once.
         tags
             Labels to keep with it.
+        key_id
+            Name of the API key that sends it.
+        cost_usd
+            What the judgement itself cost.
 
         Raises
         ------
@@ -241,6 +247,8 @@ class RouterCore(RoutedPool):
             source=source,
             feedback_id=feedback_id,
             tags=tags,
+            key_id=key_id,
+            cost_usd=cost_usd,
         ).result()
 
     def submit_feedback(
@@ -253,6 +261,8 @@ class RouterCore(RoutedPool):
         source: str = "user",
         feedback_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        key_id: str = "",
+        cost_usd: float = 0.0,
     ) -> Future[FeedbackReceipt]:
         """Do what `feedback` does, without waiting: the future resolves when the judgement is durable."""
         feedback = Feedback(
@@ -264,6 +274,8 @@ class RouterCore(RoutedPool):
             source=source,
             created_at_s=self.clock.time_s(),
             tags=tuple(sorted((tags or {}).items())),
+            key_id=key_id,
+            cost_usd=cost_usd,
         )
         receipt = self.store.append_feedback(feedback)
         self._ensure_learning()

@@ -289,4 +289,5 @@ def _learning_event(entry: _Entry, *, seq: int, llm: str, event: OutcomeEvent | 
         tokens_in=decision.tokens_in,
         outcome=event.outcome if isinstance(event, OutcomeEvent) else None,
         feedback=event if isinstance(event, Feedback) else None,
+        created_at_s=event.created_at_s,
     )

@@ -114,7 +114,7 @@ def read_events(connection: sqlite3.Connection, seq: int, *, limit: int) -> Sequ
     # CROSS JOIN fixes the order of the loops: along the events, each with its decision.
     rows = connection.execute(
         """
-        SELECT e.seq, e.decision_id, e.llm, d.encoding, d.tokens_in, e.kind, e.body
+        SELECT e.seq, e.decision_id, e.llm, d.encoding, d.tokens_in, e.kind, e.body, e.created_at_s
         FROM events AS e CROSS JOIN decisions AS d ON d.decision_id = e.decision_id
         WHERE e.seq > ? ORDER BY e.seq LIMIT ?
         """,
@@ -129,8 +129,9 @@ def read_events(connection: sqlite3.Connection, seq: int, *, limit: int) -> Sequ
             tokens_in=tokens_in,
             outcome=outcome_from_body(body) if kind == "outcome" else None,
             feedback=feedback_from_body(body) if kind == "feedback" else None,
+            created_at_s=created_at_s or 0.0,
         )
-        for event_seq, decision_id, llm, encoding, tokens_in, kind, body in rows
+        for event_seq, decision_id, llm, encoding, tokens_in, kind, body, created_at_s in rows
     ]
 
 

@@ -148,7 +148,7 @@ def feedback_row(feedback: Feedback, body: str) -> EventRow:
 
 
 def same_judgement(one: Feedback, other: Feedback) -> bool:
-    """Return whether two feedbacks say the same, whenever they were said.
+    """Return whether two feedbacks say the same, whenever, by whichever key and at whatever cost they were said.
 
     Examples
     --------
@@ -159,7 +159,11 @@ def same_judgement(one: Feedback, other: Feedback) -> bool:
     >>> same_judgement(one, msgspec.structs.replace(one, value=0))
     False
     """
-    return msgspec.structs.replace(one, created_at_s=0.0) == msgspec.structs.replace(other, created_at_s=0.0)
+    return _what_is_said(one) == _what_is_said(other)
+
+
+def _what_is_said(feedback: Feedback) -> Feedback:
+    return msgspec.structs.replace(feedback, created_at_s=0.0, key_id="", cost_usd=0.0)
 
 
 def pool_change_body(change: PoolChange) -> str:
