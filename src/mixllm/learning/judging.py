@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mixllm.learning.recipe import LLMModel
 from mixllm.types import Feedback
 
-__all__ = ["QUALITY_METRIC", "Judging"]
+__all__ = ["QUALITY_METRIC", "Judging", "Taught"]
 
 QUALITY_METRIC = "quality"
 """The feedback metric that teaches quality."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """What a judgement was taken for.
+
+    Parameters
+    ----------
+    target
+        The quality that was learned.
+    weight
+        How much it counted, 1 for a judgement with the recipe's noise.
+    """
+
+    target: float
+    weight: float
+
+
 class Judging:
     """Decides what a judgement says of the quality, and how much it counts."""
 
-    def learn(self, model: LLMModel, features: NDArray[np.float32], feedback: Feedback) -> bool:
-        """Teach `model` one judgement; return whether it taught anything.
+    def learn(self, model: LLMModel, features: NDArray[np.float32], feedback: Feedback) -> Taught | None:
+        """Teach `model` one judgement; return what it taught, or None where that is nothing.
 
         Parameters
         ----------
@@ -35,6 +53,6 @@ class Judging:
             Where it cannot be learned from; what is known stays as it was.
         """
         if feedback.metric != QUALITY_METRIC:
-            return False
+            return None
         model.quality.update(features, feedback.value)
-        return True
+        return Taught(target=feedback.value, weight=1.0)
