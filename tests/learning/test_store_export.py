@@ -141,6 +141,9 @@ def test_the_files_have_the_columns_that_are_promised(store: Store, tmp_path: Pa
         "quality_mean": 0.501,
         "quality_std": 0.25,
         "cost_usd_mean": 0.501,
+        "judgements": 0.0,
+        "trade_off": 1.4,
+        "cost_scale_usd": 0.01,
     }
 
 

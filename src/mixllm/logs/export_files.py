@@ -52,6 +52,9 @@ _CANDIDATES = {
     "quality_mean": pa.float64(),
     "quality_std": pa.float64(),
     "cost_usd_mean": pa.float64(),
+    "judgements": pa.float64(),
+    "trade_off": pa.float64(),
+    "cost_scale_usd": pa.float64(),
 }
 
 
@@ -144,10 +147,11 @@ class ExportFiles:
                 *(facts.latency_s, facts.ttft_s, chosen.propensity, decision.policy, query_id),
             )
         for candidate in decision.candidates:
-            quality, cost_usd = candidate.forecast.quality, candidate.forecast.cost_usd
+            forecast = candidate.forecast
             candidates.add(
                 *(query_id, candidate.llm, candidate.propensity, candidate.score),
-                *(quality.mean, quality.std, cost_usd.mean),
+                *(forecast.quality.mean, forecast.quality.std, forecast.cost_usd.mean, forecast.judgements),
+                *(decision.trade_off, decision.cost_scale_usd),
             )
         self._buffered += 1
         if self._buffered >= _BUFFERED_DECISIONS:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,8 +16,6 @@ from mixllm.assembly import build_policy
 from mixllm.config import PolicyConfig
 from mixllm.errors import LogError
 from mixllm.evaluation.offpolicy import LoggedDecisions, TargetPolicy, decisions_of_export, decisions_of_store
-from mixllm.evaluation.offpolicy.gathering import CandidateRow
-from mixllm.evaluation.offpolicy.scales import scales_of
 from mixllm.learning.store_export import export_log
 from mixllm.store import MemoryStore, SQLiteStore
 from mixllm.types import OutcomeStatus
@@ -123,23 +118,12 @@ def test_an_export_says_the_same_as_its_store(folder: Path, log: LoggedDecisions
     np.testing.assert_array_equal(np.array(order)[log.chosen], exported.chosen)
     np.testing.assert_array_equal(exported.quality, log.quality)
     np.testing.assert_allclose(exported.cost_usd, log.cost_usd)
-    np.testing.assert_allclose(exported.trade_off, TRADE_OFF, rtol=1e-3)
-    np.testing.assert_allclose(exported.cost_scale_usd, log.cost_scale_usd, rtol=1e-2)
-    assert np.isnan(exported.judgements).all()
+    np.testing.assert_array_equal(exported.trade_off, log.trade_off)
+    np.testing.assert_array_equal(exported.cost_scale_usd, log.cost_scale_usd)
+    np.testing.assert_array_equal(exported.judgements[:, order], log.judgements)
+    assert exported.judgements[exported.candidates].max() > 0
     asked = TargetPolicy(policy=build_policy(PolicyConfig(name="squarecb", gap_weight=8.0)), trade_off=4.0)
-    np.testing.assert_allclose(asked.propensities(exported)[:, order], asked.propensities(log), atol=2e-3)
-
-
-def test_columns_that_say_more_are_read(folder: Path) -> None:
-    file = folder / "candidates.parquet"
-    table = pq.read_table(file)
-    for name, value in (("trade_off", 2.0), ("cost_scale_usd", 0.5), ("judgements", 30.0)):
-        table = table.append_column(name, pa.array([value] * len(table)))
-    pq.write_table(table, file)
-    log = decisions_of_export(folder)
-    assert set(log.trade_off) == {2.0}
-    assert set(log.cost_scale_usd) == {0.5}
-    assert set(log.judgements[log.candidates]) == {30.0}
+    np.testing.assert_allclose(asked.propensities(exported)[:, order], asked.propensities(log))
 
 
 def test_broken_exports_are_refused(folder: Path) -> None:
@@ -149,9 +133,6 @@ def test_broken_exports_are_refused(folder: Path) -> None:
     table = pq.read_table(file)
     pq.write_table(table.drop_columns(["score"]), file)
     with pytest.raises(LogError, match="score"):
-        decisions_of_export(folder)
-    pq.write_table(table.set_column(3, "score", pa.array(np.random.default_rng(0).normal(size=len(table)))), file)
-    with pytest.raises(LogError, match=r"do not follow from the scores.*whatif --store"):
         decisions_of_export(folder)
     doubled = pa.array(2 * table["propensity"].to_numpy())
     pq.write_table(table.set_column(2, "propensity", doubled), file)
@@ -170,38 +151,3 @@ def test_a_choice_that_the_export_does_not_name_is_counted(folder: Path) -> None
     pq.write_table(table.set_column(table.column_names.index("propensity"), "propensity", pa.array(propensity)), file)
     log = decisions_of_export(folder)
     assert (len(log), log.incomplete) == (599, 1)
-
-
-def row(score: float, quality: float, cost_usd: float) -> CandidateRow:
-    return CandidateRow("a", 0.5, score, quality, 0.1, cost_usd, 0.0)
-
-
-def test_scales_follow_from_scores() -> None:
-    def decision(trade_off: float, scale: float, *pairs: tuple[float, float]) -> list[CandidateRow]:
-        worth = trade_off / (1 + trade_off)
-        return [row(worth * quality - (1 - worth) * cost / scale, quality, cost) for quality, cost in pairs]
-
-    usual = [decision(2.0, 0.01 + n / 1000, (0.5, 0.001), (0.9, 0.02)) for n in range(8)]
-    alone = decision(2.0, 9.0, (0.5, 0.001))
-    other = decision(0.3, 0.01, (0.5, 0.001), (0.9, 0.02))
-    free = decision(2.0, 0.01, (0.5, 0.0), (0.9, 0.0))
-    found = scales_of([alone, *usual, alone, other, free])
-    assert found[0] is None
-    for n, scale in enumerate(found[1:9]):
-        assert scale == pytest.approx((2.0, 0.01 + n / 1000))
-    assert found[9] == pytest.approx((2.0, 0.017))
-    assert found[10:] == [None, None]
-    assert scales_of([alone, free]) == [None, None]
-    mixed = [decision(float(n), 0.01, (0.5, 0.001), (0.9, 0.02)) for n in range(6)]
-    assert scales_of(mixed) == [None] * 6
-    assert scales_of([]) == []
-    assert msgspec.json.encode(found[1]).startswith(b"[")
-
-
-def test_a_store_is_evaluated_without_pyarrow_scipy_and_scikit_learn() -> None:
-    code = (
-        "import sys, mixllm.evaluation.offpolicy\n"
-        "print(sorted({'pyarrow', 'scipy', 'sklearn', 'matplotlib', 'click', 'sqlite3'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mixllm.decision.maker import FORCED
 from mixllm.errors import LogError, MissingExtraError
 from mixllm.evaluation.offpolicy.gathering import CandidateRow, DecisionRow, Gathered
 from mixllm.evaluation.offpolicy.logged import LoggedDecisions
-from mixllm.evaluation.offpolicy.scales import Scale, scales_of
 
 if TYPE_CHECKING:
     from mixllm.logs.columns import TableFile
 
 __all__ = ["decisions_of_export"]
+
+
+class _Scale(NamedTuple):
+    trade_off: float
+    cost_scale_usd: float
 
 
 class _Outcome(NamedTuple):
@@ -39,15 +41,13 @@ def decisions_of_export(path: str | os.PathLike[str]) -> LoggedDecisions:
     Raises
     ------
     LogError
-        Where a file or a column is missing or broken, or λ and c_ref can neither be read nor be worked out.
+        Where a file or a column is missing or broken.
     MissingExtraError
         Where pyarrow is not installed.
 
     Notes
     -----
-    Columns ``trade_off``, ``cost_scale_usd`` and ``judgements`` of ``candidates.parquet`` are read where they are;
-    without the first two, λ and c_ref are worked out from the scores, see `mixllm.evaluation.offpolicy.scales`. An
-    export does not name the chosen LLM where only a stand-in answered; such decisions are left out and counted.
+    An export does not name the chosen LLM where only a stand-in answered; such decisions are left out and counted.
     """
     folder = Path(path)
     try:
@@ -65,7 +65,7 @@ def decisions_of_export(path: str | os.PathLike[str]) -> LoggedDecisions:
     table = TableFile(folder / CANDIDATES_FILE)
     candidates = _candidates(table)
     outcomes = _outcomes(TableFile(folder / OUTCOMES_FILE))
-    scales = _scales(table, candidates)
+    scales = _scales(table)
     gathered = Gathered()
     for decision_id, rows in candidates.items():
         row = _row(rows, outcomes.get(decision_id, []), scales[decision_id])
@@ -73,26 +73,21 @@ def decisions_of_export(path: str | os.PathLike[str]) -> LoggedDecisions:
             gathered.incomplete += 1
         else:
             gathered.add(row)
-    if not len(gathered) and any(scale is None for scale in scales.values()):
-        raise LogError(
-            f"{folder}: λ and the scale of cost do not follow from the scores (λ changed, waiting was penalised, or no "
-            "decision had two LLMs to choose from). Evaluate the store itself: mixllm whatif --store FILE"
-        )
     return gathered.columns(newest_first=False, name=str(folder))
 
 
-def _row(rows: list[CandidateRow], outcomes: list[_Outcome], scale: Scale | None) -> DecisionRow | None:
-    """Return the decision; None where it is not known who was chosen, or at which λ."""
+def _row(rows: list[CandidateRow], outcomes: list[_Outcome], scale: _Scale) -> DecisionRow | None:
+    """Return the decision; None where it is not known who was chosen."""
     chosen = next((one for one in outcomes if not math.isnan(one.propensity)), None)
-    if outcomes and (chosen is None or (scale is None and chosen.policy != FORCED)):
+    if outcomes and chosen is None:
         return None
     qualities = [one.quality for one in outcomes if not math.isnan(one.quality)]
     costs = [one.cost_usd for one in outcomes if not math.isnan(one.cost_usd)]
     return DecisionRow(
         llm="" if chosen is None else chosen.llm,
         policy="" if chosen is None else chosen.policy,
-        trade_off=math.nan if scale is None else scale.trade_off,
-        cost_scale_usd=math.nan if scale is None else scale.cost_scale_usd,
+        trade_off=scale.trade_off,
+        cost_scale_usd=scale.cost_scale_usd,
         quality=qualities[-1] if qualities else math.nan,
         cost_usd=sum(costs) if costs else math.nan,
         candidates=rows,
@@ -104,22 +99,19 @@ def _candidates(table: TableFile) -> dict[str, list[CandidateRow]]:
     for column, values in (("decision_id", ids), ("llm", llms)):
         if None in values:
             raise table.error(column, "it is missing. Write the export again.", row=values.index(None))
-    names = ("propensity", "score", "quality_mean", "quality_std", "cost_usd_mean")
+    names = ("propensity", "score", "quality_mean", "quality_std", "cost_usd_mean", "judgements")
     numbers = [table.numbers(name).tolist() for name in names]
-    known = table.numbers("judgements").tolist() if "judgements" in table else [math.nan] * len(ids)
     found: dict[str, list[CandidateRow]] = {}
-    for decision_id, llm, *values in zip(ids, llms, *numbers, known, strict=True):
+    for decision_id, llm, *values in zip(ids, llms, *numbers, strict=True):
         found.setdefault(decision_id, []).append(CandidateRow(llm, *values))
     # Ids sort by time, as a store's decisions do; an export is in the order of the first events.
     return dict(sorted(found.items()))
 
 
-def _scales(table: TableFile, candidates: Mapping[str, list[CandidateRow]]) -> dict[str, Scale | None]:
-    if "trade_off" not in table or "cost_scale_usd" not in table:
-        return dict(zip(candidates, scales_of(list(candidates.values())), strict=True))
+def _scales(table: TableFile) -> dict[str, _Scale]:
     ids = table.text("decision_id").to_pylist()
     weights, scales = table.numbers("trade_off").tolist(), table.numbers("cost_scale_usd").tolist()
-    return {decision_id: Scale(weight, scale) for decision_id, weight, scale in zip(ids, weights, scales, strict=True)}
+    return {decision_id: _Scale(weight, scale) for decision_id, weight, scale in zip(ids, weights, scales, strict=True)}
 
 
 def _outcomes(table: TableFile) -> dict[str, list[_Outcome]]:
