@@ -66,6 +66,10 @@ class Encoder(Protocol):
     def fingerprint(self) -> str:
         """Identity of the encoder; two encoders with the same fingerprint give the same vectors."""
 
+    @property
+    def blocking(self) -> bool:
+        """Whether `encode` takes so long, or waits for another machine, that an event loop must not call it itself."""
+
     def encode(self, text: str) -> NDArray[np.float32]:
         """Return the unit vector of `text`, shape (d,); the zero vector where the text has no token."""
 

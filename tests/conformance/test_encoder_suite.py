@@ -101,6 +101,10 @@ class Sound:
     def fingerprint(self) -> str:
         return self._inner.fingerprint
 
+    @property
+    def blocking(self) -> bool:
+        return self._inner.blocking
+
     def encode(self, text: str) -> Vector:
         return self._inner.encode(text)
 
@@ -119,6 +123,12 @@ class NoDimension(Sound):
     @property
     def dimension(self) -> int:
         return 0
+
+
+class PerhapsBlocking(Sound):
+    @property
+    def blocking(self) -> bool:
+        return None  # type: ignore[return-value]
 
 
 class BlankFingerprint(Sound):
@@ -281,6 +291,7 @@ class NotThreadSafe(Sound):
     [
         (WrongDimension, "has the shape"),
         (NoDimension, "not at least 1"),
+        (PerhapsBlocking, "blocking is None"),
         (BlankFingerprint, "fingerprint is blank"),
         (FingerprintOfTheInstance, "differs between two encoders made alike"),
         (FingerprintOfUse, "changes with use"),

@@ -74,6 +74,7 @@ def _has_the_protocol(make: MakeEncoder) -> None:
     assert isinstance(encoder, Encoder), f"{type(encoder).__name__} lacks a part of the protocol Encoder"
     assert type(encoder.dimension) is int, f"dimension is {encoder.dimension!r}, not an int"
     assert encoder.dimension >= 1, f"dimension is {encoder.dimension}, not at least 1"
+    assert type(encoder.blocking) is bool, f"blocking is {encoder.blocking!r}, not True or False"
 
 
 def _has_a_stable_fingerprint(make: MakeEncoder) -> None:

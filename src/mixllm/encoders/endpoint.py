@@ -125,6 +125,11 @@ class EndpointEncoder:
         return self._api.dimension
 
     @property
+    def blocking(self) -> bool:
+        """True: another server answers."""
+        return True
+
+    @property
     def fingerprint(self) -> str:
         """Identity: kind, dimension, and a digest of the endpoint's address, its model and `max_chars`.
 

@@ -80,6 +80,11 @@ class HashingEncoder:
         return self._seed
 
     @property
+    def blocking(self) -> bool:
+        """False: it takes microseconds."""
+        return False
+
+    @property
     def fingerprint(self) -> str:
         """Identity: kind, dimension and seed."""
         return f"hashing-1/{self._dimension}/{self._seed}"

@@ -94,6 +94,11 @@ class LexicalEncoder:
         return int(self._rows.shape[1]) - 1
 
     @property
+    def blocking(self) -> bool:
+        """Whether that of the encoder underneath blocks."""
+        return self.base.blocking
+
+    @property
     def fingerprint(self) -> str:
         """Identity: that of the base, and a digest of the table."""
         return self._fingerprint

@@ -166,6 +166,11 @@ class StaticEncoder:
         return self._table.dimension
 
     @property
+    def blocking(self) -> bool:
+        """False: it takes microseconds."""
+        return False
+
+    @property
     def fingerprint(self) -> str:
         """Identity: kind, dimension, and a digest of the files' contents and of every parameter that counts."""
         return self._fingerprint

@@ -99,6 +99,11 @@ class TransformerEncoder:
         return self._model.dimension
 
     @property
+    def blocking(self) -> bool:
+        """True: it takes tens of milliseconds."""
+        return True
+
+    @property
     def fingerprint(self) -> str:
         """Identity: kind, dimension, and a digest of the folder's files and of `max_chars`."""
         return self._fingerprint

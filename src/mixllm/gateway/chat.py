@@ -13,6 +13,7 @@ from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import StoppingError, error_response
 from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.calls import Call
+from mixllm.gateway.deciding import decide
 from mixllm.gateway.departure import ClientLeftError, LeaveWatch
 from mixllm.gateway.requests import ChatRequest, read_chat_request
 from mixllm.gateway.state import state_of
@@ -32,7 +33,7 @@ async def chat_completions(request: Request) -> Response:
     chat = read_chat_request(
         await read_fields(request), trade_off=state.router.maker.weights.trade_off, key_id=key_id_of(request)
     )
-    decision, spec = _decide(state.router, chat)
+    decision, spec = await _decide(state.router, chat)
     call = Call(state=state, chat=chat, decision=decision, spec=spec, started_s=started_s)
     try:
         with LeaveWatch(request.receive):
@@ -44,9 +45,9 @@ async def chat_completions(request: Request) -> Response:
         return error_response(StoppingError())
 
 
-def _decide(router: RouterCore, chat: ChatRequest) -> tuple[Decision, LLMSpec]:
+async def _decide(router: RouterCore, chat: ChatRequest) -> tuple[Decision, LLMSpec]:
     while True:
-        decision = router.route(chat.query, llm=chat.llm)
+        decision = await decide(router, chat)
         try:
             return decision, router.llm(decision.llm)
         except UnknownLLMError:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import json_response
 from mixllm.gateway.bodies import read_fields
+from mixllm.gateway.deciding import decide
 from mixllm.gateway.requests import read_chat_request
 from mixllm.gateway.state import state_of
 
@@ -25,7 +26,7 @@ async def post_route(request: Request) -> Response:
         key_id=key_id_of(request),
         routing_only=True,
     )
-    return json_response(router.route(chat.query, llm=chat.llm, expect_outcome=False))
+    return json_response(await decide(router, chat, expect_outcome=False))
 
 
 async def get_decision(request: Request) -> Response:
