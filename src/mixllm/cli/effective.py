@@ -33,8 +33,6 @@ def effective_tree(config: Config) -> dict[str, Any]:
         params = entry["litellm_params"]
         if params["api_base"] is not None:
             params["api_base"] = masked_url(params["api_base"])
-    if tree["judge"] is not None and tree["judge"]["api_base"] is not None:
-        tree["judge"]["api_base"] = masked_url(tree["judge"]["api_base"])
     return tree
 
 

@@ -129,7 +129,7 @@ def test_the_judge_gets_its_own_key_and_no_other(pool: PlaybackServer, tmp_path:
 
     assert server.keys == ["Bearer sk-judge"]
     sent = json.dumps(server.bodies)
-    assert not any(word in sent for word in ("k-client", "sk-judge", "ann-7", reply.inference_id, LLM, "key-"))
+    assert not any(word in sent for word in ("k-client", "sk-judge", "ann-7", reply.inference_id, "key-"))
     assert [one.key_id for one in known.feedback] == [known.decision.key_id]
 
 

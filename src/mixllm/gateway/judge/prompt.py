@@ -94,7 +94,7 @@ def judge_request(sample: Sample, *, model: str, config: JudgeConfig) -> bytes:
     >>> sample = Sample(decision_id="d", key_id="", question="2 + 2?", answer='"4", I say.')
     >>> body = msgspec.json.decode(judge_request(sample, model="m", config=JudgeConfig(model="m")))
     >>> print(body["messages"][1]["content"])
-    {"question":"2 + 2?","answer":"\\"4\\", I say.","shortened":false}
+    {"question":"2 + 2?","answer":"\"4\", I say.","shortened":false}
     """
     exhibit = _Exhibit(
         question=well_formed(sample.question), answer=well_formed(sample.answer), shortened=sample.shortened
