@@ -109,6 +109,7 @@ def test_what_the_request_brought_about_does_not_count(watched: Gateway, playbac
 
 
 def test_a_request_that_is_refused_here_has_no_decision_to_judge(watched: Gateway) -> None:
+    watched.router.store.flush()
     before = watched.router.store.counts()["feedback"]
 
     refused = [watched.chat(LLM, max_tokens=0), watched.chat("no-such-llm"), watched.ask("POST", "/v1/feedback", {})]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 from collections import OrderedDict
 from typing import NamedTuple
-
-import msgspec
 
 from mixllm.gateway.requests import ChatRequest
 from mixllm.interfaces import Clock
@@ -15,15 +13,6 @@ from mixllm.units import positive
 __all__ = ["Answered", "Regenerations", "conversation_print"]
 
 _PRINT_BYTES = 16
-_HUMAN = "user"
-
-
-class _Turn(msgspec.Struct, frozen=True):
-    role: str = ""
-
-
-_TURNS = msgspec.json.Decoder(list[_Turn])
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Answered(NamedTuple):
@@ -55,26 +44,21 @@ def conversation_print(chat: ChatRequest, *, asker: str, salt: bytes) -> bytes |
         Who asks: an API key's name or an address. The request's ``user`` field, where there is one, tells apart those
         that share it.
     salt
-        Key of the hash, at most 64 bytes.
+        Key of the hash.
 
     Returns
     -------
     bytes or None
         16 bytes; None where the last message is nobody's ask: an agent that goes on, or prefills an answer.
     """
-    messages = chat.fields["messages"]
-    try:
-        turns = _TURNS.decode(messages)
-    except _UNREADABLE:
+    if not chat.ends_with_user:
         return None
-    if not turns or turns[-1].role != _HUMAN:
-        return None
-    digest = hashlib.blake2b(digest_size=_PRINT_BYTES, key=salt)
+    digest = hmac.new(salt, digestmod="sha256")
     for part in (asker.encode("utf-8", "surrogatepass"), bytes(chat.fields.get("user", b""))):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
-    digest.update(messages)
-    return digest.digest()
+    digest.update(chat.fields["messages"])
+    return digest.digest()[:_PRINT_BYTES]
 
 
 class Regenerations:
