@@ -38,6 +38,10 @@ __all__ = [
 
 MAX_NAME_CHARS = 200
 MAX_ID_CHARS = 200
+IMPLICIT_SOURCES = "implicit:"
+"""What the source of feedback begins with that nobody gave: it was read off the traffic."""
+JUDGE_SOURCE = "judge"
+"""The source of feedback that an LLM gave."""
 MAX_COUNT = 2**53
 """No count of tokens or characters is larger: up to here floats are exact."""
 

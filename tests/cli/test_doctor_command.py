@@ -184,6 +184,28 @@ def test_endpoints(config_path: Path, pool: PlaybackServer, mute: str, guarded: 
     assert "sk-wrong" not in str(found)
 
 
+def test_the_judge_is_checked_like_any_llm(config_path: Path, pool: PlaybackServer, guarded: Serving) -> None:
+    away = {"model": "no-such-model", "api_base": "http://127.0.0.1:9/v1", "api_key_env": "ABSENT_KEY"}
+    path = edited(config_path, judge=away)
+    found = checks("-c", path, "--url", QUIET, code=1)
+    assert found["key judge"]["detail"] == "variable ABSENT_KEY is not set"
+    assert "No price is known for LLM 'judge'" in found["price judge"]["detail"]
+    assert found["endpoint http://127.0.0.1:9/v1"]["detail"].endswith("for judge")
+    closed = {"model": "gpt-4o-mini", "api_base": f"{guarded.url}/v1", "api_key_env": "JUDGE_KEY"}
+    found = checks("-c", edited(config_path, judge=closed), "--url", QUIET, code=1, env={"JUDGE_KEY": "sk-wrong"})
+    assert found[f"endpoint {guarded.url}/v1"]["detail"] == "refuses the key of judge (status 401)"
+    assert "judge $0.15 / $0.60 (list)" in found["prices"]["detail"]
+    assert "sk-wrong" not in str(found)
+    own = {
+        "model": "ember-mini",
+        "api_base": pool.base_url,
+        "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 1e-6,
+    }
+    found = checks("-c", edited(config_path, judge=own), "--url", QUIET)
+    assert "judge" in found[f"endpoint {pool.base_url}"]["detail"]
+
+
 def test_a_key_that_no_header_can_carry(config_path: Path, pool: PlaybackServer) -> None:
     path = edited(config_path, model_list=[entry("odd", pool.base_url, api_key="os.environ/ODD_KEY")])
     found = checks("-c", path, "--url", QUIET, code=1, env={"ODD_KEY": "sk-\nhidden"})

@@ -58,5 +58,21 @@ gateway:
   max_body_bytes: 2048
   connect_timeout_s: 2
   llm_key_variables: [GUEST_KEY]
+signals: {implicit: [error, cut], regenerate_window_s: 30, max_tracked: 500}
+judge:
+  model: openai/gpt-4o-mini
+  api_base: http://127.0.0.1:9000/v1/
+  api_key_env: JUDGE_KEY
+  input_cost_per_token: 1.0e-06
+  output_cost_per_token: 2.0e-06
+  share: 0.5
+  rubric: "1.0: good."
+  timeout_s: 9
+  max_question_chars: 100
+  max_answer_chars: 200
+  reasoning_tokens: 50
+  max_in_flight: 3
+  max_queue: 7
+  drain_s: 1
 privacy: {store_prompts: true}
 """

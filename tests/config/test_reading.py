@@ -36,8 +36,63 @@ def test_every_setting_reaches_the_configuration() -> None:
     assert config.gateway.connect_timeout_s == 2.0
     assert config.gateway.llm_key_variables == ("GUEST_KEY",)
     assert [key.reveal() for key in config.gateway.api_keys] == ["sk-client", "os.environ/CLIENT_KEY"]
+    signals = config.signals
+    assert (signals.implicit, signals.regenerate_window_s, signals.max_tracked) == (("error", "cut"), 30.0, 500)
     assert config.privacy.store_prompts
     assert local.model_name == "local"
+
+
+def test_every_setting_of_the_judge_reaches_it() -> None:
+    judge = parse_config(FULL).judge
+    assert judge is not None
+    assert (judge.share, judge.rubric, judge.drain_s) == (0.5, "1.0: good.", 1.0)
+    assert (judge.max_question_chars, judge.max_answer_chars, judge.reasoning_tokens) == (100, 200, 50)
+    assert (judge.max_in_flight, judge.max_queue) == (3, 7)
+    spec = judge.spec()
+    assert (spec.name, spec.model, spec.api_base) == ("judge", "gpt-4o-mini", "http://127.0.0.1:9000/v1")
+    assert (spec.api_key_env, spec.timeout_s) == ("JUDGE_KEY", 9.0)
+    assert spec.price is not None
+    assert spec.price.usd_per_million_tokens_in == pytest.approx(1.0)
+    assert spec.price.usd_per_million_tokens_out == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("signals: {implicit: [eror]}", "line 1: signals.implicit.0: Invalid enum value 'eror'"),
+        ("signals: {implicit: [error, error]}", "without two signals of the same name"),
+        ("signals: {implict: [error]}", "unknown key 'implict' in signals. Did you mean 'implicit'"),
+        ("signals: {regenerate_window_s: 0}", "regenerate_window_s must be"),
+        ("signals: {max_tracked: 0}", "max_tracked must be between 1 and"),
+        ("judge: {share: 1}", "missing required field `model`"),
+        ("judge: {model: x}", "line 1: judge: no api_base is given, and 'x' names no provider"),
+        ("judge: {model: ' ', api_base: http://h/v1}", "line 1: judge: model must be a name"),
+        ("judge: {model: x, api_base: ftp://h}", "judge: api_base must be a URL"),
+        ("judge: {model: x, api_base: 'http://u:p@h/v1'}", "put the key into api_key_env; got '***'"),
+        ("judge: {model: openai/x, api_key: sk-1}", "unknown key 'api_key' in judge. Did you mean 'api_key_env'"),
+        ("judge: {model: openai/x, api_key_env: sk-1234}", "the name of an environment variable, not the key itself"),
+        ("judge: {model: openai/x, share: 1.5}", "share must be between 0 and 1"),
+        ("judge: {model: openai/x, timeout_s: .nan}", "timeout_s must be"),
+        ("judge: {model: openai/x, drain_s: -1}", "drain_s must be"),
+        ("judge: {model: openai/x, rubric: ' '}", "rubric must be"),
+        ("judge: {model: openai/x, max_in_flight: 0}", "max_in_flight must be between 1 and 256"),
+        ("judge: {model: openai/x, max_queue: 0}", "max_queue must be between"),
+        ("judge: {model: openai/x, max_answer_chars: 1}", "max_answer_chars must be between"),
+        ("judge: {model: openai/x, max_question_chars: 1}", "max_question_chars must be between"),
+        ("judge: {model: openai/x, reasoning_tokens: -1}", "reasoning_tokens must be between"),
+        ("judge: {model: openai/x, input_cost_per_token: 1}", "judge: input_cost_per_token and output_cost"),
+        (
+            "judge: {model: openai/x, input_cost_per_token: -1, output_cost_per_token: 1}",
+            "input_cost_per_token must be",
+        ),
+    ],
+)
+def test_a_faulty_source_of_judgements_is_named(section: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_config(section)
+
+    assert words in str(refused.value)
+    assert "sk-1" not in str(refused.value).replace("api_key: sk-1", "")
 
 
 def test_the_pool_in_litellms_shape_becomes_specs() -> None:

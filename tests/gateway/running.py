@@ -25,6 +25,7 @@ from mixllm.assembly import Router
 from mixllm.clients import OpenAIClient
 from mixllm.config import Config, parse_config
 from mixllm.gateway import create_app
+from mixllm.gateway.judge import Judge
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.serve import resolve_keys
 from mixllm.playback import PlaybackServer
@@ -183,6 +184,11 @@ class Gateway:
     def __enter__(self) -> Self:
         self.router = Router.from_config(self.config, seed=1)
         client = OpenAIClient(environ=self.environ, secrets=self.config.secrets(), connect_timeout_s=2)
+        judge_client = OpenAIClient(environ=self.environ, connect_timeout_s=2)
+        self.llm_judge: Judge | None = None
+        if self.config.judge is not None:
+            rng = np.random.default_rng(1)
+            self.llm_judge = Judge(router=self.router, client=judge_client, config=self.config.judge, rng=rng)
         keys = resolve_keys(self.config.gateway.api_keys, self.environ)
         app = create_app(
             router=self.router,
@@ -190,6 +196,8 @@ class Gateway:
             config=self.config.gateway,
             keys=keys,
             llm_keys=LLMKeyRules.from_config(self.config),
+            signals=self.config.signals,
+            judge=self.llm_judge,
         )
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -200,6 +208,7 @@ class Gateway:
         async def run() -> None:
             await self._server.serve(sockets=[listener])
             await client.close()
+            await judge_client.close()
 
         self._thread = threading.Thread(target=lambda: uvicorn_run(run, self._server.config), daemon=True)
         self._thread.start()
@@ -224,6 +233,11 @@ class Gateway:
     def judge(self, inference_id: str, *, value: object, **fields: object) -> Reply:
         """Send feedback."""
         return self.ask("POST", "/v1/feedback", {"inference_id": inference_id, "value": value, **fields})
+
+    def feedback_of(self, inference_id: str) -> list[dict[str, Any]]:
+        """Return the feedback on a decision, durable or not yet."""
+        feedback: list[dict[str, Any]] = self.ask("GET", f"/v1/decisions/{inference_id}").json["feedback"]
+        return feedback
 
     def status_of(self, llm: str) -> dict[str, Any]:
         """Return what ``/v1/llms`` says of an LLM, with everything learned that was recorded so far."""

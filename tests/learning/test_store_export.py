@@ -247,3 +247,15 @@ def test_the_last_score_wins_else_the_mean_of_thumbs(judgements: list[tuple[Feed
     expected = scores[-1] if scores else float(np.mean(thumbs)) if thumbs else None
     assert judged_quality(feedback) == (None if expected is None else pytest.approx(expected))
     assert judged_quality(tuple(msgspec.structs.replace(one, metric="style") for one in feedback)) is None
+
+
+def test_people_go_before_the_judge_and_the_judge_before_the_traffic() -> None:
+    def said(source: str, value: float, kind: FeedbackKind = FeedbackKind.BINARY) -> Feedback:
+        return Feedback(feedback_id=source, decision_id="d", kind=kind, value=value, source=source)
+
+    user, signal = said("user", 1.0), said("implicit:regenerate", 0.0)
+    judge = said("judge", 0.25, FeedbackKind.REFINED)
+
+    assert judged_quality((user, judge, signal)) == judged_quality((signal, judge, user)) == 1.0
+    assert judged_quality((judge, signal)) == 0.25
+    assert judged_quality((signal, said("implicit:error", 0.0))) == 0.0

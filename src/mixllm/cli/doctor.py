@@ -66,7 +66,9 @@ def _examined_config(config: Config, path: str, url: str | None, *, timeout_s: f
     from mixllm.cli.checks.state import check_encoder, check_store
 
     pool = list(check_pool(config, path))
-    usable = [] if any(finding.status is Status.FAIL for finding in pool) else config.model_list
+    usable = [] if any(finding.status is Status.FAIL for finding in pool) else list(config.model_list)
+    if config.judge is not None:
+        usable.append(config.judge.entry())  # It is called, and paid, like any other.
     yield from pool
     yield check_routing(config)
     yield from check_keys(usable, os.environ)

@@ -14,12 +14,15 @@ from mixllm.config.schema import (
     StoreConfig,
     TagsConfig,
 )
+from mixllm.config.signals import ImplicitSignal, JudgeConfig, SignalsConfig
 
 __all__ = [
     "Config",
     "DomainConfig",
     "EncoderConfig",
     "GatewayConfig",
+    "ImplicitSignal",
+    "JudgeConfig",
     "LearningConfig",
     "ModelEntry",
     "ModelInfo",
@@ -27,6 +30,7 @@ __all__ = [
     "PolicyConfig",
     "PrivacyConfig",
     "RoutingConfig",
+    "SignalsConfig",
     "StoreConfig",
     "TagsConfig",
     "decode_model_entry",

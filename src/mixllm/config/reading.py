@@ -114,6 +114,7 @@ def parse_config(text: str, *, name: str = "configuration", environ: Mapping[str
             entry.spec()
         except ConfigError as error:
             raise ConfigError(f"{source.where(('model_list', place))}: {error}") from error.__cause__
+    _check_judge(config, source)
     return config
 
 
@@ -125,6 +126,18 @@ def decode_model_entry(tree: object) -> ModelEntry:
         return _convert(tree, ModelEntry, source)
     except RecursionError:
         raise ConfigError("model entry: is nested too deeply. Flatten it.") from None
+
+
+def _check_judge(config: Config, source: _Source) -> None:
+    if config.judge is None:
+        return
+    try:
+        config.judge.spec()
+    except (ConfigError, InvalidValueError) as error:
+        # It is built as an entry of model_list is; what that says of its keys holds for those of this section.
+        problem = str(error).removeprefix("model_list entry 'judge': ").replace("litellm_params.", "judge.")
+        problem = problem.replace("put the key into api_key", "put the key into api_key_env")
+        raise ConfigError(f"{source.where(('judge',))}: judge: {problem}") from error.__cause__
 
 
 def _convert(tree: object, kind: type[_SectionT], source: _Source) -> _SectionT:

@@ -9,6 +9,7 @@ import msgspec
 
 from mixllm.config.pool import ModelEntry
 from mixllm.config.section import Section, check_given
+from mixllm.config.signals import JudgeConfig, SignalsConfig
 from mixllm.errors import InvalidValueError
 from mixllm.types import LLMSpec, Secret
 from mixllm.units import fraction, non_negative, positive
@@ -295,6 +296,8 @@ class Config(Section, frozen=True, kw_only=True):
     learning: LearningConfig = LearningConfig()
     store: StoreConfig = StoreConfig()
     gateway: GatewayConfig = GatewayConfig()
+    signals: SignalsConfig = SignalsConfig()
+    judge: JudgeConfig | None = None
     privacy: PrivacyConfig = PrivacyConfig()
 
     def __post_init__(self) -> None:

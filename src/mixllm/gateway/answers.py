@@ -26,7 +26,15 @@ from mixllm.errors import (
 )
 from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
 
-__all__ = ["StoppingError", "error_event", "error_response", "json_response", "problem", "raw_response"]
+__all__ = [
+    "StoppingError",
+    "error_event",
+    "error_response",
+    "is_of_the_request",
+    "json_response",
+    "problem",
+    "raw_response",
+]
 
 JSON = "application/json"
 
@@ -110,10 +118,15 @@ def error_event(error: Exception) -> bytes:
     return b"data: " + msgspec.json.encode({"error": _error(status, str(error), code, None)}) + b"\n\n"
 
 
+def is_of_the_request(error: UpstreamError) -> bool:
+    """Return whether `error` is of the request's own making: a fault in it, or that there are too many of them."""
+    return isinstance(error, UpstreamStatusError) and error.status in _UPSTREAM_STATUSES_PASSED_ON
+
+
 def _upstream_status(error: UpstreamStatusError, headers: dict[str, str]) -> Response:
     if error.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
-    if error.status not in _UPSTREAM_STATUSES_PASSED_ON:
+    if not is_of_the_request(error):
         hint = " Check its api_key." if error.status in {401, 403} else ""
         return problem(502, f"{error}{hint}", code="upstream_error", headers=headers)
     if _is_error_body(error.body):

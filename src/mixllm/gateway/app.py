@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from mixllm.config import GatewayConfig
+from mixllm.config import GatewayConfig, SignalsConfig
 from mixllm.errors import MixLLMError
 from mixllm.gateway.access import KeyGuard
 from mixllm.gateway.answers import error_response, problem
@@ -21,10 +21,14 @@ from mixllm.gateway.chat import chat_completions
 from mixllm.gateway.decisions import get_decision, post_route
 from mixllm.gateway.feedback import post_feedback
 from mixllm.gateway.health import live, metrics, ready
+from mixllm.gateway.judge import Judge
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm
 from mixllm.gateway.metrics import Metrics
+from mixllm.gateway.signals import Signals
 from mixllm.gateway.state import GatewayState
+from mixllm.gateway.watch_metrics import WatchMetrics
+from mixllm.gateway.watching import Watch
 from mixllm.interfaces import LLMClient
 from mixllm.router import RouterCore
 from mixllm.types import Secret
@@ -41,6 +45,8 @@ def create_app(
     config: GatewayConfig,
     keys: Sequence[Secret] = (),
     llm_keys: LLMKeyRules | None = None,
+    signals: SignalsConfig | None = None,
+    judge: Judge | None = None,
 ) -> ASGIApp:
     """Return the gateway over `router` and `client`; it closes neither.
 
@@ -56,13 +62,18 @@ def create_app(
         Keys that clients must present; empty: none is asked for, and only loopback names are answered to.
     llm_keys
         Which keys LLMs that are added at run time may use; None allows none.
+    signals
+        Which events of the traffic count as feedback; None counts none.
+    judge
+        Judges a share of the answers; it works while the application runs.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
         router.worker.start()
-        yield
+        async with judge or nullcontext():
+            yield
 
     handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = dict.fromkeys(
         (MixLLMError, InvalidBodyError, BodyTooLargeError, UnsupportedMediaError), _answer_error
@@ -74,12 +85,18 @@ def create_app(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    gateway_metrics = Metrics(router=router)
+    watch = None
+    if judge is not None or (signals is not None and signals.implicit):
+        watch = Watch(signals=Signals(router=router, config=signals or SignalsConfig()), judge=judge)
+        gateway_metrics.registry.register(WatchMetrics(watch))
     app.state.gateway = GatewayState(
         router=router,
         client=client,
         config=config,
-        metrics=Metrics(router=router),
+        metrics=gateway_metrics,
         llm_keys=llm_keys or LLMKeyRules(),
+        watch=watch,
     )
     return KeyGuard(app=app, keys=keys)
 

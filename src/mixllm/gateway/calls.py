@@ -16,6 +16,7 @@ from mixllm.gateway.answers import StoppingError, error_event, error_response, r
 from mixllm.gateway.requests import ChatRequest
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.usage import Usage, read_answer, read_chunk, with_model
+from mixllm.gateway.watching import WatchedCall
 from mixllm.types import Decision, LLMSpec, Outcome, OutcomeStatus
 
 __all__ = ["Call"]
@@ -35,16 +36,26 @@ class Call:
         The request, what was decided on it, and the LLM as it was then.
     started_s
         When the request came, on the clock of `time.perf_counter`.
+    watched
+        Observes what the answer says; None: nobody wants to know.
     """
 
     def __init__(
-        self, *, state: GatewayState, chat: ChatRequest, decision: Decision, spec: LLMSpec, started_s: float
+        self,
+        *,
+        state: GatewayState,
+        chat: ChatRequest,
+        decision: Decision,
+        spec: LLMSpec,
+        started_s: float,
+        watched: WatchedCall | None = None,
     ) -> None:
         self.state = state
         self.chat = chat
         self.decision = decision
         self.spec = spec
         self.started_s = started_s
+        self.watched = watched
         self.called_s = started_s
         self.first_s: float | None = None
         self.recorded = False
@@ -72,6 +83,9 @@ class Call:
         answered_s = time.perf_counter()
         answer = read_answer(reply.body)
         outcome = self._record(OutcomeStatus.OK, usage=answer.usage, ended_s=answered_s)
+        if self.watched is not None:
+            self.watched.read_body(reply.body)
+            self.watched.answered(answer.usage)
         content = reply.body if answer.model == self.spec.name else with_model(reply.body, self.spec.name)
         headers = self._headers(answered_s=answered_s)
         if outcome is not None and outcome.cost_usd is not None:
@@ -106,6 +120,8 @@ class Call:
                 chunk = read_chunk(data)
                 chunks += bool(chunk.choices)
                 usage = chunk.usage or usage
+                if self.watched is not None and chunk.choices:
+                    self.watched.read_choices(chunk.choices)
                 if chunk.choices or chunk.usage is None or self.chat.wants_usage:
                     yield _event(self._named(data, chunk.model))
                 data = await anext(events, _DONE)
@@ -114,6 +130,8 @@ class Call:
             yield error_event(error)
             return
         self._record(OutcomeStatus.OK, usage=usage, chunks=chunks)
+        if self.watched is not None:
+            self.watched.answered(usage)
         yield _event(_DONE)
 
     def _named(self, data: bytes, model: str | None) -> bytes:
@@ -126,6 +144,8 @@ class Call:
 
     def _record_failure(self, status: OutcomeStatus, error: UpstreamError, *, usage: Usage | None = None) -> None:
         self._record(status, usage=usage, error=f"{type(error).__name__}: {error}")
+        if self.watched is not None:
+            self.watched.failed(error)
 
     def _record(
         self,

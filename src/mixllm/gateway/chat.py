@@ -34,7 +34,8 @@ async def chat_completions(request: Request) -> Response:
         await read_fields(request), trade_off=state.router.maker.weights.trade_off, key_id=key_id_of(request)
     )
     decision, spec = await _decide(state.router, chat)
-    call = Call(state=state, chat=chat, decision=decision, spec=spec, started_s=started_s)
+    watched = None if state.watch is None else state.watch.begin(chat, decision, asker=_asker(request))
+    call = Call(state=state, chat=chat, decision=decision, spec=spec, started_s=started_s, watched=watched)
     try:
         with LeaveWatch(request.receive):
             return await call.answer()
@@ -43,6 +44,11 @@ async def chat_completions(request: Request) -> Response:
     except asyncio.CancelledError:
         # Only a server that stops cancels a request.
         return error_response(StoppingError())
+
+
+def _asker(request: Request) -> str:
+    """Return who asks: the name of the key, or without keys the address."""
+    return key_id_of(request) or (request.client.host if request.client is not None else "")
 
 
 async def _decide(router: RouterCore, chat: ChatRequest) -> tuple[Decision, LLMSpec]:

@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import json_response
-from mixllm.gateway.bodies import read_object
+from mixllm.gateway.bodies import InvalidBodyError, read_object
 from mixllm.gateway.state import state_of
-from mixllm.types import MAX_ID_CHARS
+from mixllm.types import IMPLICIT_SOURCES, JUDGE_SOURCE, MAX_ID_CHARS
 
 __all__ = ["post_feedback"]
 
@@ -36,6 +36,7 @@ async def post_feedback(request: Request) -> Response:
     """Keep a judgement: a thumb where ``value`` is true or false, a score where it is a number from 0 to 1."""
     body = await read_object(request, _FeedbackBody)
     state = state_of(request)
+    _check_source(body.source, own_judge=state.watch is not None and state.watch.judge is not None)
     thumbs = body.value if isinstance(body.value, bool) else None
     receipt = await asyncio.wrap_future(
         state.router.submit_feedback(
@@ -53,3 +54,11 @@ async def post_feedback(request: Request) -> Response:
     return json_response(
         _FeedbackAnswer(feedback_id=receipt.feedback_id, inference_id=body.inference_id, duplicate=receipt.duplicate)
     )
+
+
+def _check_source(source: str, *, own_judge: bool) -> None:
+    # Each source is trusted for itself: nobody may speak, or take the place, of the gateway's own.
+    if source.startswith(IMPLICIT_SOURCES) or (own_judge and source == JUDGE_SOURCE):
+        raise InvalidBodyError(
+            f"source {source[:80]!r} is the gateway's own. Name yours, e.g. 'user' or 'my-judge'.", param="source"
+        )

@@ -17,6 +17,8 @@ __all__ = ["ChatRequest", "read_chat_request"]
 _OWN_FIELD = "mixllm"
 """Field of the body that speaks to the gateway; it is not passed on."""
 
+_HUMAN = "user"
+
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The ``mixllm`` field of a request: constraints for this request alone."""
@@ -55,6 +57,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         Whether it wants a stream.
     wants_usage
         Whether it wants the usage at the end of the stream.
+    ends_with_user
+        Whether the last message is a user's.
     """
 
     fields: dict[str, msgspec.Raw]
@@ -62,6 +66,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     llm: str | None
     stream: bool
     wants_usage: bool
+    ends_with_user: bool = True
 
     def body_for(self, spec: LLMSpec) -> bytes:
         """Return the body for `spec`: as it came, with its model's name and a wish for the stream's usage."""
@@ -102,8 +107,9 @@ def read_chat_request(
     profile = read_profile(model, trade_off=trade_off)
     wishes = decode(fields[_OWN_FIELD], Wishes, field=_OWN_FIELD) if _OWN_FIELD in fields else Wishes()
     options = _optional(fields, "stream_options", _StreamOptions)
+    messages = _messages(fields)
     query = query_from_messages(
-        _messages(fields),
+        messages,
         needs=_needs(fields),
         max_tokens_out=_max_tokens_out(fields),
         allowed_llms=wishes.allowed_llms,
@@ -121,6 +127,7 @@ def read_chat_request(
         llm=model if profile is None else None,
         stream=_optional(fields, "stream", bool) or False,
         wants_usage=bool(options and options.include_usage),
+        ends_with_user=messages[-1]["role"] == _HUMAN,  # query_from_messages has seen to it that there is one
     )
 
 

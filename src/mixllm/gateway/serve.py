@@ -7,8 +7,9 @@ import contextlib
 import gc
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import uvicorn
 
 from mixllm.assembly import Router
@@ -17,6 +18,7 @@ from mixllm.config import Config
 from mixllm.errors import ConfigError
 from mixllm.gateway.access import is_loopback
 from mixllm.gateway.app import create_app
+from mixllm.gateway.judge import Judge
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.types import Secret
 
@@ -49,7 +51,7 @@ def serve(
     Raises
     ------
     ConfigError
-        Where the address is not loopback and no key is configured, or the address is taken.
+        Where the address is not loopback and no key is configured, the address is taken, or the judge has no price.
     """
     environ = os.environ if environ is None else environ
     keys = resolve_keys(config.gateway.api_keys, environ)
@@ -58,12 +60,16 @@ def serve(
         client = OpenAIClient(
             environ=environ, secrets=config.secrets(), connect_timeout_s=config.gateway.connect_timeout_s
         )
+        # A client of its own: no literal key of the pool is known to it, whatever an LLM of the pool is called.
+        judge_client = OpenAIClient(environ=environ, connect_timeout_s=config.gateway.connect_timeout_s)
         app = create_app(
             router=router,
             client=client,
             config=config.gateway,
             keys=keys,
             llm_keys=LLMKeyRules.from_config(config),
+            signals=config.signals,
+            judge=_judge(config, router, judge_client),
         )
         server = _Server(
             uvicorn.Config(
@@ -78,7 +84,7 @@ def serve(
         )
         _calm_garbage_collector()
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(_run(server, client, listener))
+            runner.run(_run(server, (client, judge_client), listener))
 
 
 def resolve_keys(keys: tuple[Secret, ...], environ: Mapping[str, str]) -> list[Secret]:
@@ -132,11 +138,18 @@ def _url(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def _run(server: uvicorn.Server, client: OpenAIClient, listener: socket.socket) -> None:
+def _judge(config: Config, router: Router, client: OpenAIClient) -> Judge | None:
+    if config.judge is None:
+        return None
+    return Judge(router=router, client=client, config=config.judge, rng=np.random.default_rng())
+
+
+async def _run(server: uvicorn.Server, clients: Sequence[OpenAIClient], listener: socket.socket) -> None:
     try:
         await server.serve(sockets=[listener])
     finally:
-        await client.close()
+        for client in clients:
+            await client.close()
 
 
 class _Server(uvicorn.Server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
@@ -12,18 +13,22 @@ from mixllm.gateway.metrics import Metrics
 from mixllm.interfaces import LLMClient
 from mixllm.router import RouterCore
 
+if TYPE_CHECKING:
+    from mixllm.gateway.watching import Watch
+
 __all__ = ["GatewayState", "state_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayState:
-    """Router, client, settings, metrics and rules for keys of one gateway."""
+    """Router, client, settings, metrics, rules for keys, and what observes the calls, of one gateway."""
 
     router: RouterCore
     client: LLMClient
     config: GatewayConfig
     metrics: Metrics
     llm_keys: LLMKeyRules
+    watch: Watch | None = None
 
 
 def state_of(request: Request) -> GatewayState:

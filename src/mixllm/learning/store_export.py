@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 from mixllm.errors import InvalidValueError, LogError, MissingExtraError, UnknownDecisionError
 from mixllm.interfaces import Store
-from mixllm.types import Feedback, FeedbackKind, LearningEvent, Outcome, OutcomeStatus, StoredDecision, Value
+from mixllm.types import (
+    IMPLICIT_SOURCES,
+    JUDGE_SOURCE,
+    Feedback,
+    FeedbackKind,
+    LearningEvent,
+    Outcome,
+    OutcomeStatus,
+    StoredDecision,
+    Value,
+)
 
 if TYPE_CHECKING:
     from mixllm.logs.export_files import ChosenOutcome, ExportFiles
@@ -128,7 +138,8 @@ def judged_quality(feedback: tuple[Feedback, ...]) -> float | None:
     """Return the quality that the judgements of an answer amount to: the last score, else the mean of the thumbs.
 
     Only those whose metric is ``quality`` count; None where there is none. A score says more than a thumb, and a later
-    score corrects an earlier one; thumbs of several people are votes.
+    score corrects an earlier one; thumbs of several people are votes. What people said goes before what an LLM judged,
+    and that before what was read off the traffic.
 
     Parameters
     ----------
@@ -144,14 +155,22 @@ def judged_quality(feedback: tuple[Feedback, ...]) -> float | None:
     >>> judged_quality(()) is None
     True
     """
+    counted = [judgement for judgement in feedback if judgement.metric == _METRIC]
+    first = min(map(_rank, counted), default=0)
     values: dict[FeedbackKind, list[float]] = {kind: [] for kind in FeedbackKind}
-    for judgement in feedback:
-        if judgement.metric == _METRIC:
+    for judgement in counted:
+        if _rank(judgement) == first:
             values[judgement.kind].append(judgement.value)
     if values[FeedbackKind.REFINED]:
         return values[FeedbackKind.REFINED][-1]
     thumbs = values[FeedbackKind.BINARY]
     return sum(thumbs) / len(thumbs) if thumbs else None
+
+
+def _rank(judgement: Feedback) -> int:
+    if judgement.source.startswith(IMPLICIT_SOURCES):
+        return 2
+    return 1 if judgement.source == JUDGE_SOURCE else 0
 
 
 class _Export:

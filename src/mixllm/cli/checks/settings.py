@@ -101,7 +101,7 @@ def check_prices(specs: Sequence[LLMSpec]) -> Iterator[Finding]:
             yield fail(
                 f"price {spec.name}",
                 str(error),
-                "Give input_cost_per_token and output_cost_per_token in its model_info.",
+                "Give input_cost_per_token and output_cost_per_token in its model_info, or in the section judge.",
             )
             continue
         assert price is not None

@@ -6,8 +6,8 @@ import re
 import unicodedata
 from typing import TypeAlias
 
+from mixllm.clients.loose_json import MAX_TEXT_CHARS, json_values, mended
 from mixllm.errors import InvalidValueError
-from mixllm.tags.labelling.loose_json import MAX_TEXT_CHARS, json_values, mended
 from mixllm.types import Value
 
 __all__ = ["MAX_TAG_CHARS", "QueryTags", "clean_tag", "parse_answer"]

@@ -1,4 +1,4 @@
-"""JSON as LLMs write it: fenced, in prose, cut off, with single quotes or a comma too many."""
+"""JSON as LLMs write it in answers that hold it: fenced, in prose, cut off, with single quotes or a comma too many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 __all__ = ["MAX_TEXT_CHARS", "json_values", "mended"]
 
 MAX_TEXT_CHARS = 400_000
-"""A longer text is no answer to a request for tags."""
+"""A longer text is no answer to a request for a little JSON."""
 
 _MAX_FAILURES = 200
 _OPENING = re.compile(r"[\[{]")
