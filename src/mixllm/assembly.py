@@ -34,6 +34,7 @@ from mixllm.encoders import HashingEncoder, StaticEncoder
 from mixllm.errors import ConfigError, EncoderError, InvalidValueError, RegistryError, StateError, did_you_mean
 from mixllm.interfaces import Clock, Encoder, FeatureMap, Policy, Store
 from mixllm.learning import Bases, Checkpoint, Learner, LearningWorker, Recipe
+from mixllm.learning.cost_scale import scale_ratio
 from mixllm.learning.feature_model import FeatureModel
 from mixllm.registry import priced
 from mixllm.router import RouterCore
@@ -366,16 +367,11 @@ def _score_weights(config: RoutingConfig) -> ScoreWeights:
 
 
 def _in_the_scale_of(learner: Learner, start: Checkpoint) -> Checkpoint:
-    """Return `start` before any event, its scale of cost as the learner's reference LLM would have it.
-
-    Answers of the one are taken to be as long as those of the other, until the reference's own come in.
-    """
+    """Return `start` before any event, its scale of cost as the learner's reference LLM would have it."""
     price = None if learner.reference is None else learner.price(learner.reference)
     arrays = dict(start.arrays)
-    if price is not None and start.reference_price is not None and learner.reference != start.reference:
-        before = start.reference_price.blended_usd_per_million_tokens
-        if before > 0 and "scale" in arrays:
-            arrays["scale"] = arrays["scale"] * (price.blended_usd_per_million_tokens / before, 1.0)
+    if learner.reference != start.reference and "scale" in arrays:
+        arrays["scale"] = arrays["scale"] * (scale_ratio(start.reference_price, price), 1.0)
     return replace(start, position=0, arrays=arrays)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.errors import DuplicateLLMError, InvalidValueError, StateError, UnknownLLMError
+from mixllm.errors import DuplicateLLMError, InvalidValueError, OtherFeaturesError, UnknownLLMError
 from mixllm.interfaces import FeatureMap
 from mixllm.learning.banks import Banks
 from mixllm.learning.bases import Bases
@@ -19,6 +19,7 @@ from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.cost_scale import CostScale
 from mixllm.learning.history import CallHistory, teach_history
 from mixllm.learning.judging import Judging
+from mixllm.learning.merging import merged
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
 from mixllm.predictors import FrozenBank
@@ -236,11 +237,13 @@ class Learner:
 
         Raises
         ------
+        OtherFeaturesError
+            Where the checkpoint was learned on other features or bases; what is known stays as it was.
         StateError
-            Where the checkpoint was learned on other features or bases or does not fit; what is known stays as it was.
+            Where it does not fit; what is known stays as it was.
         """
         if checkpoint.features != self.fingerprint:
-            raise StateError(
+            raise OtherFeaturesError(
                 f"The checkpoint was learned on features {checkpoint.features!r}, but this router has "
                 f"{self.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
             )
@@ -260,6 +263,22 @@ class Learner:
             if self._reference_given is None:
                 self.reference, self._reference_price = checkpoint.reference, checkpoint.reference_price
             self._settle_reference()
+
+    def merge(self, checkpoint: Checkpoint) -> None:
+        """Add what another learner has learned; position and pool stay as they are.
+
+        LLMs that are not known here are kept for when they join the pool. See `mixllm.learning.merging.merged` for what
+        adds up exactly, and what of it is the caller's duty: what both have learned counts twice.
+
+        Raises
+        ------
+        OtherFeaturesError
+            Where it was learned on other features or bases; what is known stays as it was.
+        StateError
+            Where it does not fit, or is what is known here already; what is known stays as it was.
+        """
+        with self._lock:
+            self.restore(merged(self.checkpoint(), checkpoint))
 
     def _put(self, spec: LLMSpec) -> None:
         self._prices[spec.name] = _price_of(spec)
