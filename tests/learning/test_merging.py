@@ -84,11 +84,7 @@ def test_merged_is_one_learner_on_the_union(one: list[LearningEvent], other: lis
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 500), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
 def test_order_and_grouping_do_not_matter_and_nothing_is_neutral(seed: int, a: int, b: int, c: int) -> None:
-    one, two, three = (
-        state(events(World(seed), a)),
-        state(events(World(seed + 1), b)),
-        state(events(World(seed + 2), c)),
-    )
+    one, two, three = (state(events(World(seed + step), count)) for step, count in enumerate((a, b, c)))
     assert_equal(merged(one, two), merged(two, one))
     assert_equal(merged(merged(one, two), three), merged(one, merged(two, three)))
     nothing = state([])
@@ -174,12 +170,8 @@ def test_costs_on_the_scale_of_another_reference_are_converted() -> None:
         usd_per_million_tokens_in=theirs.reference_price.usd_per_million_tokens_in * 3,
         usd_per_million_tokens_out=theirs.reference_price.usd_per_million_tokens_out * 3,
     )
-    dearer = replace(
-        theirs,
-        reference="other",
-        reference_price=price,
-        arrays={**theirs.arrays, "scale": theirs.arrays["scale"] * (3, 1)},
-    )
+    arrays = {**theirs.arrays, "scale": theirs.arrays["scale"] * (3, 1)}
+    dearer = replace(theirs, reference="other", reference_price=price, arrays=arrays)
     assert np.allclose(merged(mine, dearer).arrays["scale"], merged(mine, theirs).arrays["scale"])
     assert merged(mine, dearer).reference == mine.reference
     assert merged(replace(mine, reference=None, reference_price=None), dearer).reference == "other"

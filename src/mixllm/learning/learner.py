@@ -31,6 +31,8 @@ _LOG = logging.getLogger(__name__)
 
 _PARTS = ("quality", "length", "billing", "latency")
 
+_LATEST_EVENTS = 200.0
+
 
 @dataclass(slots=True, kw_only=True)
 class LearnerCounts:
@@ -44,12 +46,26 @@ class LearnerCounts:
         Events that teach nothing: failed calls, other metrics, LLMs that were never in the pool.
     refused
         Events that do not fit: another encoder's vectors, values out of range. Should stay 0.
+    untaught
+        Events without a break until now that taught nothing.
+    refused_share
+        Share of refused events among the latest (about 200).
+    newest_s
+        Unix time of the newest event seen; None before any.
     """
 
     outcomes: int = 0
     feedback: int = 0
     ignored: int = 0
     refused: int = 0
+    untaught: int = 0
+    refused_share: float = 0.0
+    newest_s: float | None = None
+
+    @property
+    def seen(self) -> int:
+        """Events seen, whether they taught or not."""
+        return self.outcomes + self.feedback + self.ignored + self.refused
 
 
 class Learner:
@@ -169,6 +185,7 @@ class Learner:
                 if event.seq > self._position:
                     self._learn_one(event)
                     self._position = event.seq
+                    self.counts.newest_s = event.created_at_s
                     learned += 1
         return learned
 
@@ -210,6 +227,7 @@ class Learner:
                 length_base=length_base,
                 latency=tuple(self._models[name].latency.forecast() for name in names),
                 judgements=tuple(self._models[name].quality.observations for name in names),
+                answers=tuple(self._models[name].length.observations for name in names),
                 cost_scale_usd=self._scale.usd(self._reference_price),
             )
 
@@ -295,6 +313,13 @@ class Learner:
             self._reference_price = _price_of(self._specs[self.reference])
 
     def _learn_one(self, event: LearningEvent) -> None:
+        counts = self.counts
+        taught, refused = counts.outcomes + counts.feedback, counts.refused
+        self._teach(event)
+        counts.untaught = 0 if counts.outcomes + counts.feedback > taught else counts.untaught + 1
+        counts.refused_share += ((counts.refused > refused) - counts.refused_share) / _LATEST_EVENTS
+
+    def _teach(self, event: LearningEvent) -> None:
         model = self._models.get(event.llm)
         if model is None:
             self.counts.ignored += 1

@@ -161,8 +161,8 @@ def learned_since(later: Checkpoint, earlier: Checkpoint) -> Checkpoint:
     unknown = sorted(set(earlier.llms) - set(later.llms))
     if unknown:
         raise StateError(
-            f"What is to be an earlier state knows LLM {unknown[0]!r}, which the later one does not. Give the state that "
-            "both learners started from."
+            f"What is to be an earlier state knows LLM {unknown[0]!r}, which the later one does not. Give the state "
+            "that both learners started from."
         )
     parts, before = _parts(later), _parts(_in_the_scale_of(earlier, later))
     for key, part in before.items():
@@ -208,8 +208,8 @@ def _fitting(part: _Part, like: _Part, key: _Key) -> _Part:
     wanted, found = ({name: array.shape for name, array in one.arrays.items()} for one in (like, part))
     if not (like.names or part.names) and wanted != found:
         raise StateError(
-            f"The states' {key[1]} of {key[0] or 'the pool'} have other shapes: {found} and {wanted}. Merge states that "
-            "were learned with the same encoder and tags."
+            f"The states' {key[1]} of {key[0] or 'the pool'} have other shapes: {found} and {wanted}. Merge states "
+            "that were learned with the same encoder and tags."
         )
     return part
 
@@ -253,6 +253,6 @@ def _same(one: Mapping[_Key, _Part], other: Mapping[_Key, _Part]) -> bool:
 def _check_features(one: Checkpoint, other: Checkpoint) -> None:
     if one.features != other.features:
         raise OtherFeaturesError(
-            f"One state was learned on features {one.features!r}, the other on {other.features!r}. Merge states that were "
-            "learned with the same encoder, tags and model."
+            f"One state was learned on features {one.features!r}, the other on {other.features!r}. Merge states that "
+            "were learned with the same encoder, tags and model."
         )
