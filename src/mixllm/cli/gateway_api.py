@@ -6,7 +6,7 @@ import http.client
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -14,9 +14,11 @@ import msgspec
 from mixllm import __version__
 from mixllm.cli.masking import masked_url, printable
 from mixllm.errors import InvalidValueError, MixLLMError
-from mixllm.learning.rollback import RolledBack
-from mixllm.learning.state_details import StateDetails
 from mixllm.types import Decision, LLMSpec, Secret, StateInfo, Value
+
+if TYPE_CHECKING:
+    from mixllm.learning.rollback import RolledBack
+    from mixllm.learning.state_details import StateDetails
 
 __all__ = ["Answer", "FeedbackAnswer", "GatewayAPI", "GatewayError", "PoolEntry", "Readiness", "exchange"]
 
@@ -193,10 +195,14 @@ class GatewayAPI:
 
     def state(self, version: int) -> StateDetails:
         """Return what is in one checkpoint."""
+        from mixllm.learning.state_details import StateDetails  # brings NumPy, which no other request needs
+
         return self._call("GET", f"/v1/state/{version}", StateDetails)
 
     def roll_back_state(self, version: int | None, *, relearn: bool) -> RolledBack:
         """Go back to an earlier checkpoint; None takes the last that knows something else."""
+        from mixllm.learning.rollback import RolledBack
+
         return self._call("POST", "/v1/state/rollback", RolledBack, value={"version": version, "relearn": relearn})
 
     def release_state(self, version: int) -> None:
