@@ -173,8 +173,7 @@ def test_rolling_back_while_events_come_in_leaves_one_consistent_state() -> None
     done: list[RolledBack] = []
 
     def roll_back() -> None:
-        for _ in range(5):
-            done.append(one.roll_back(good))
+        done.extend(one.roll_back(good) for _ in range(5))
 
     threads = [threading.Thread(target=roll_back) for _ in range(3)]
     for thread in threads:

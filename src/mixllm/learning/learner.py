@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixllm.errors import DuplicateLLMError, InvalidValueError, OtherFeaturesError, UnknownLLMError
 from mixllm.interfaces import FeatureMap
-from mixllm.learning.banks import Banks
+from mixllm.learning.banks import Banks, LastBanks
 from mixllm.learning.bases import Bases
 from mixllm.learning.calls import teach_call
 from mixllm.learning.checkpoint import Checkpoint
@@ -119,6 +119,7 @@ class Learner:
         self.judging = Judging()
         self._position = 0
         self._version = 0
+        self._last_banks = LastBanks()
         self._frozen: tuple[list[str], FrozenBank | None, FrozenBank | None] = ([], None, None)
         for spec in specs:
             if spec.name in self._specs:
@@ -211,9 +212,14 @@ class Learner:
         with self._lock:
             self._version += 1
             names = list(self._specs)
-            rows = [list(self._models).index(name) for name in names]
+            places = {name: row for row, name in enumerate(self._models)}
             banks = Banks.of(
-                tuple(self._models.values()), rows, recipe=self.recipe, tags=self._tags, embedding=self._embedding
+                tuple(self._models.values()),
+                [places[name] for name in names],
+                recipe=self.recipe,
+                tags=self._tags,
+                embedding=self._embedding,
+                last=self._last_banks,
             )
             quality_base, length_base = self._base_banks(names)
             return Snapshot(

@@ -68,7 +68,13 @@ class BayesianLinear:
         self._moment = np.zeros(prior.dimension)
         self._square = 0.0
         self._weight = 0.0
+        self._revision = 0
         self._refactor()
+
+    @property
+    def revision(self) -> int:
+        """Rises with every change of what is known."""
+        return self._revision
 
     @property
     def dimension(self) -> int:
@@ -131,6 +137,7 @@ class BayesianLinear:
         self._information += (weight * target / self.noise_variance) * z
         self._square += weight * target * target
         self._weight += weight
+        self._revision += 1
         self._updates_since_refactor += 1
         if self._updates_since_refactor >= _REFACTOR_EVERY:
             self._refactor()
@@ -232,6 +239,7 @@ class BayesianLinear:
         self._covariance = (inverse + inverse.T) / 2
         self._information = self.prior.precision() * self.prior.mean() + self._moment / self.noise_variance
         self._updates_since_refactor = 0
+        self._revision += 1
 
     def _checked(self, features: FloatArray) -> NDArray[np.float64]:
         z = np.asarray(features, dtype=np.float64)
