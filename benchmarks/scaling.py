@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.scaling [--minilm DIR] [--figure FILE]
 
 Both take turns, in short blocks, so that a slow spell of the machine hits both. ``--minilm`` is a local folder of
-all-MiniLM-L6-v2 for sentence-transformers, the encoder that ParetoBandit takes text with; without it only the comparison
-with MixLLM's own encoder in both is run. Needs the packages of ``mixllm[bench]`` and, for MiniLM, sentence-transformers.
+all-MiniLM-L6-v2 for sentence-transformers, the encoder that ParetoBandit takes text with; without it only MixLLM's own
+encoder is given to both. Needs the packages of ``mixllm[bench]`` and, for MiniLM, sentence-transformers.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _POOL, _DIMENSION = 11, 64
 _TAGS = 8
 _TEACHING = 4
 _BLOCK = 10
-_WORDS = (
+_SENTENCE = (
     "A patient of sixty years has fever cough and chest pain since three days which drug should the doctor give first "
     "and why does it work against the bacteria that cause pneumonia in older people"
-).split()
+)
 
 Vector = NDArray[np.float32]
 
@@ -71,21 +71,21 @@ class _Ours:
         given = _Given(rows)
         self.rng = np.random.default_rng(1)
         self.rows = rows
+        self.seq = 0
+        self.learner = Learner(features=given, encoding_dimension=rows.shape[1], specs=specs)
+        for spec in specs:
+            for _ in range(_TEACHING):
+                self.learner.learn([self.judgement(spec.name), self.answer(spec.name)])
         self.router = RouterCore(
             encoder=given,
             features=given,
-            learner=Learner(features=given, encoding_dimension=rows.shape[1], specs=specs),
+            learner=self.learner,
             maker=DecisionMaker(weights=ScoreWeights(), policy=UCBPolicy()),
             store=MemoryStore(max_decisions=1000),
             clock=SystemClock(),
             rng=np.random.default_rng(0),
             price=priced,
         )
-        self.seq = 0
-        for spec in specs:
-            for _ in range(_TEACHING):
-                self.router.learner.learn([self.judgement(spec.name), self.answer(spec.name)])
-        self.publish()
 
     def judgement(self, llm: str) -> LearningEvent:
         quality = float(self.rng.random())
@@ -98,7 +98,7 @@ class _Ours:
         return self._event(llm, outcome=Outcome(tokens_in=40, tokens_out=tokens_out, latency_s=1.0, cost_usd=1e-4))
 
     def publish(self) -> None:
-        self.router._publish(self.router.learner.snapshot())
+        self.router.worker.publish(self.learner.snapshot())
 
     def decide(self, row: int) -> None:
         self.router.route(Query(text=str(row)), expect_outcome=False)
@@ -118,7 +118,7 @@ class _Theirs:
         self.bandit = _bandit(specs, FeatureService.for_precomputed(rows.shape[1]))
         self.rows = rows.astype(np.float64)
         self.rng = np.random.default_rng(1)
-        for number in range(_TEACHING * len(specs)):
+        for number in range(min(400, _TEACHING * len(specs))):  # How much it knows does not change its times.
             self.update(self.decide(number % len(rows)))
 
     def decide(self, row: int) -> str:
@@ -165,17 +165,15 @@ def _cell(count: int, size: int) -> dict[str, Any]:
     for _ in range(blocks):
         chosen = rng.integers(0, len(rows), _BLOCK).tolist()
         for row in chosen:
-            _timed(times["mixllm_decision"], lambda row=row: ours.decide(row))
-        requests = [_timed(times["paretobandit_decision"], lambda row=row: theirs.decide(row)) for row in chosen]
+            _timed(times["mixllm_decision"], ours.decide, row)
+        requests = [_timed(times["paretobandit_decision"], theirs.decide, row) for row in chosen]
         names = [specs[int(place)].name for place in rng.integers(0, count, _BLOCK)]
         for name in names:
-            event = ours.judgement(name)
-            _timed(times["mixllm_update"], lambda event=event: ours.router.learner.learn([event]))
+            _timed(times["mixllm_update"], ours.learner.learn, [ours.judgement(name)])
         for name in names:
-            event = ours.answer(name)
-            _timed(times["mixllm_answer"], lambda event=event: ours.router.learner.learn([event]))
+            _timed(times["mixllm_answer"], ours.learner.learn, [ours.answer(name)])
         for request in requests:
-            _timed(times["paretobandit_update"], lambda request=request: theirs.update(request))
+            _timed(times["paretobandit_update"], theirs.update, request)
         _timed(snapshots, ours.publish)
     found: dict[str, Any] = {f"{name}_ms": summary_ms(measured) for name, measured in times.items()}
     found["mixllm_snapshot_ms"] = summary_ms(snapshots)
@@ -202,7 +200,7 @@ def _end_to_end(minilm: Path | None) -> dict[str, Any]:
         from sentence_transformers import SentenceTransformer
 
         own = FeatureService()
-        own._encoder = SentenceTransformer(str(minilm), device="cpu")  # Its name would be looked up at a hub.
+        own._encoder = SentenceTransformer(str(minilm), device="cpu")  # noqa: SLF001 -- its name would be looked up at a hub
         players["paretobandit, its own encoder"] = _taught(_bandit(specs, own))
         features["paretobandit, its own encoder"] = own.dimension
     found: dict[str, Any] = {"features": features}
@@ -210,10 +208,10 @@ def _end_to_end(minilm: Path | None) -> dict[str, Any]:
         rng = np.random.default_rng(words)
         times: dict[str, list[float]] = {name: [] for name in players}
         for block in range(21):
-            texts = [" ".join(rng.choice(_WORDS, words)) for _ in range(_BLOCK)]
+            texts = [" ".join(rng.choice(_SENTENCE.split(), words)) for _ in range(_BLOCK)]
             for name, decide in players.items():
                 for text in texts:
-                    _timed(times[name] if block else [], lambda text=text, decide=decide: decide(text))
+                    _timed(times[name] if block else [], decide, text)
         found[f"{words} words"] = {
             **{f"{name}_ms": summary_ms(measured) for name, measured in times.items()},
             "ratio": {name: _ratio(measured, times["mixllm"]) for name, measured in times.items() if name != "mixllm"},
@@ -224,27 +222,24 @@ def _end_to_end(minilm: Path | None) -> dict[str, Any]:
 
 
 def _memory_per_llm(size: int) -> dict[str, float]:
-    """Return what one more LLM takes, traced while 40 of them are added to 10."""
+    """Return what one more LLM takes: the difference between 50 and 10 of them, traced."""
     rows = _rows(size)
 
     def traced_kib(count: int) -> tuple[float, float, float]:
         gc.collect()
         tracemalloc.start()
-        ours = _Ours(_specs(count), rows)
-        ours.router._snapshot = None  # type: ignore[assignment]  # Only for this sum: learner and snapshot apart.
-        ours.router.learner._last_banks = type(ours.router.learner._last_banks)()
-        gc.collect()
-        learner = tracemalloc.get_traced_memory()[0]
-        snapshot = ours.router.learner.snapshot()
-        whole = tracemalloc.get_traced_memory()[0]
-        assert snapshot.version
+        before = tracemalloc.get_traced_memory()[0]
+        learner = Learner(features=_Given(rows), encoding_dimension=size, specs=_specs(count))
+        learned = tracemalloc.get_traced_memory()[0]
+        snapshot = learner.snapshot()
+        frozen = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
-        saved = len(ours.router.learner.checkpoint().to_bytes())
-        return learner / 1024, whole / 1024, saved / 1024
+        assert len(snapshot.specs) == count
+        return (learned - before) / 1024, (frozen - learned) / 1024, len(learner.checkpoint().to_bytes()) / 1024
 
     few, many = traced_kib(10), traced_kib(50)
-    learner, whole, saved = ((after - before) / 40 for before, after in zip(few, many, strict=True))
-    return {"learner": round(learner, 1), "snapshot": round(whole - learner, 1), "checkpoint": round(saved, 1)}
+    learner, snapshot, saved = ((after - before) / 40 for before, after in zip(few, many, strict=True))
+    return {"learner": round(learner, 1), "snapshot": round(snapshot, 1), "checkpoint": round(saved, 1)}
 
 
 def _bandit(specs: Sequence[LLMSpec], features: Any) -> Any:
@@ -264,7 +259,7 @@ def _bandit(specs: Sequence[LLMSpec], features: Any) -> Any:
 def _taught(bandit: Any) -> Callable[[str], object]:
     rng = np.random.default_rng(3)
     for _ in range(_TEACHING * _POOL):
-        _, log = bandit.route(" ".join(rng.choice(_WORDS, 20)))
+        _, log = bandit.route(" ".join(rng.choice(_SENTENCE.split(), 20)))
         bandit.process_feedback(log.request_id, reward=float(rng.random()))
     decide: Callable[[str], object] = bandit.route
     return decide
@@ -289,9 +284,9 @@ def _rows(size: int) -> Vector:
     return rows
 
 
-def _timed(into: list[float], call: Callable[[], Any]) -> Any:
+def _timed(into: list[float], call: Callable[..., Any], *given: Any) -> Any:
     started_s = time.perf_counter()
-    result = call()
+    result = call(*given)
     into.append(time.perf_counter() - started_s)
     return result
 
