@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.scaling [--minilm DIR] [--figure FILE]
 
-Both take turns, in short blocks, so that a slow spell of the machine hits both. ``--minilm`` is a local folder of
+Both take turns, in short blocks, so that a slow spell of the machine hits both; beside the time that passed there is the
+processor's own, which other programs do not lengthen. Ratios are of the latter. ``--minilm`` is a local folder of
 all-MiniLM-L6-v2 for sentence-transformers, the encoder that ParetoBandit takes text with; without it only MixLLM's own
 encoder is given to both. Needs the packages of ``mixllm[bench]`` and, for MiniLM, sentence-transformers.
 """
@@ -149,8 +150,8 @@ def _cell(count: int, size: int) -> dict[str, Any]:
     specs, rows = _specs(count), _rows(size)
     ours, theirs = _Ours(specs, rows), _Theirs(specs, rows)
     rng = np.random.default_rng(2)
-    times: dict[str, list[float]] = {
-        name: []
+    times = {
+        name: _Times()
         for name in (
             "mixllm_decision",
             "paretobandit_decision",
@@ -159,26 +160,26 @@ def _cell(count: int, size: int) -> dict[str, Any]:
             "paretobandit_update",
         )
     }
-    snapshots: list[float] = []
+    snapshots = _Times()
     gc.collect()
     blocks = 30 if count <= 200 else 12
     for _ in range(blocks):
         chosen = rng.integers(0, len(rows), _BLOCK).tolist()
         for row in chosen:
-            _timed(times["mixllm_decision"], ours.decide, row)
-        requests = [_timed(times["paretobandit_decision"], theirs.decide, row) for row in chosen]
+            times["mixllm_decision"].of(ours.decide, row)
+        requests = [times["paretobandit_decision"].of(theirs.decide, row) for row in chosen]
         names = [specs[int(place)].name for place in rng.integers(0, count, _BLOCK)]
         for name in names:
-            _timed(times["mixllm_update"], ours.learner.learn, [ours.judgement(name)])
+            times["mixllm_update"].of(ours.learner.learn, [ours.judgement(name)])
         for name in names:
-            _timed(times["mixllm_answer"], ours.learner.learn, [ours.answer(name)])
+            times["mixllm_answer"].of(ours.learner.learn, [ours.answer(name)])
         for request in requests:
-            _timed(times["paretobandit_update"], theirs.update, request)
-        _timed(snapshots, ours.publish)
-    found: dict[str, Any] = {f"{name}_ms": summary_ms(measured) for name, measured in times.items()}
-    found["mixllm_snapshot_ms"] = summary_ms(snapshots)
-    found["decision_ratio"] = _ratio(times["paretobandit_decision"], times["mixllm_decision"])
-    found["update_ratio"] = _ratio(times["paretobandit_update"], times["mixllm_update"])
+            times["paretobandit_update"].of(theirs.update, request)
+        snapshots.of(ours.publish)
+    found: dict[str, Any] = {f"{name}_ms": measured.summary() for name, measured in times.items()}
+    found["mixllm_snapshot_ms"] = snapshots.summary()
+    found["decision_ratio"] = times["paretobandit_decision"].over(times["mixllm_decision"])
+    found["update_ratio"] = times["paretobandit_update"].over(times["mixllm_update"])
     ours.router.close()
     print(f"K={count} D={size}: {found}", flush=True)
     return found
@@ -206,15 +207,15 @@ def _end_to_end(minilm: Path | None) -> dict[str, Any]:
     found: dict[str, Any] = {"features": features}
     for words in (10, 35, 350):
         rng = np.random.default_rng(words)
-        times: dict[str, list[float]] = {name: [] for name in players}
+        times = {name: _Times() for name in players}
         for block in range(21):
             texts = [" ".join(rng.choice(_SENTENCE.split(), words)) for _ in range(_BLOCK)]
             for name, decide in players.items():
                 for text in texts:
-                    _timed(times[name] if block else [], decide, text)
+                    (times[name] if block else _Times()).of(decide, text)
         found[f"{words} words"] = {
-            **{f"{name}_ms": summary_ms(measured) for name, measured in times.items()},
-            "ratio": {name: _ratio(measured, times["mixllm"]) for name, measured in times.items() if name != "mixllm"},
+            **{f"{name}_ms": measured.summary() for name, measured in times.items()},
+            "ratio": {name: measured.over(times["mixllm"]) for name, measured in times.items() if name != "mixllm"},
         }
         print(f"{words} words: {found[f'{words} words']}", flush=True)
     router.close()
@@ -284,15 +285,28 @@ def _rows(size: int) -> Vector:
     return rows
 
 
-def _timed(into: list[float], call: Callable[..., Any], *given: Any) -> Any:
-    started_s = time.perf_counter()
-    result = call(*given)
-    into.append(time.perf_counter() - started_s)
-    return result
+class _Times:
+    """Times of one thing: what passed, and what the processor worked."""
 
+    def __init__(self) -> None:
+        self.passed_s: list[float] = []
+        self.worked_s: list[float] = []
 
-def _ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
-    return round(float(np.median(slow) / np.median(fast)), 2)
+    def of(self, call: Callable[..., Any], *given: Any) -> Any:
+        """Call, and keep how long it took."""
+        passed_s, worked_s = time.perf_counter(), time.process_time()
+        result = call(*given)
+        self.worked_s.append(time.process_time() - worked_s)
+        self.passed_s.append(time.perf_counter() - passed_s)
+        return result
+
+    def summary(self) -> dict[str, float]:
+        """Return percentiles of the time that passed in ms, and the median of the processor's."""
+        return {**summary_ms(self.passed_s), "cpu_p50": summary_ms(self.worked_s)["p50"]}
+
+    def over(self, other: _Times) -> float:
+        """Return how many times as much work this is as `other`, by the medians."""
+        return round(float(np.median(self.worked_s) / np.median(other.worked_s)), 2)
 
 
 def _draw(result: dict[str, Any], path: Path) -> None:
@@ -315,11 +329,13 @@ def _draw(result: dict[str, Any], path: Path) -> None:
                 ("paretobandit_update_ms", "C3", "s:", "ParetoBandit, update"),
                 ("mixllm_snapshot_ms", "C7", "^--", "MixLLM, snapshot (off the request path)"),
             ):
-                panel.plot(at, [cell[name]["p50"] for cell in cells.values()], style, color=colour, label=what, ms=4)
+                panel.plot(
+                    at, [cell[name]["cpu_p50"] for cell in cells.values()], style, color=colour, label=what, ms=4
+                )
             panel.set(xscale="log", yscale="log", xlabel=label, xticks=at, xticklabels=[str(each) for each in at])
             panel.minorticks_off()
             panel.grid(alpha=0.3)
-        panels[0].set_ylabel("median time, ms")
+        panels[0].set_ylabel("median processor time, ms")
         panels[0].legend(fontsize=7)
         figure.tight_layout()
         figure.savefig(path, metadata={"Date": None})

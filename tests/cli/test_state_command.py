@@ -27,7 +27,7 @@ def on_file(path: Path, *arguments: str, code: int = 0) -> Any:
 
 
 def judgements(path: Path, version: int) -> float:
-    return sum(one["judgements"] for one in on_file(path, "show", str(version))["llms"])
+    return float(sum(one["judgements"] for one in on_file(path, "show", str(version))["llms"]))
 
 
 def test_back_and_forth_on_the_stores_file(config_path: Path) -> None:

@@ -266,8 +266,11 @@ class LearningWorker:
         while not self._stop.is_set():
             try:
                 if self.store.wait_for_events(self.learner.position, timeout_s=_IDLE_WAIT_S):
+                    started_s = self.clock.monotonic_s()
                     self.catch_up()
-                    self._stop.wait(self.min_publish_interval_s)
+                    # With a thousand LLMs a snapshot takes a while: at least half the time is left to requests.
+                    took_s = self.clock.monotonic_s() - started_s
+                    self._stop.wait(min(max(self.min_publish_interval_s, took_s), _IDLE_WAIT_S))
                 if self.clock.monotonic_s() - self._checkpointed_at_s >= self.checkpoint_interval_s:
                     self.checkpoint()
             except StoreClosedError:
