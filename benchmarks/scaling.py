@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.scaling [--minilm DIR] [--figure FILE]
 
-Both take turns, in short blocks, so that a slow spell of the machine hits both; beside the time that passed there is the
-processor's own, which other programs do not lengthen. Ratios are of the latter. ``--minilm`` is a local folder of
+Both take turns, in short blocks, so that a slow spell of the machine hits both; beside the time that passed there is
+the processor's own, which other programs do not lengthen. Ratios are of the latter. ``--minilm`` is a local folder of
 all-MiniLM-L6-v2 for sentence-transformers, the encoder that ParetoBandit takes text with; without it only MixLLM's own
 encoder is given to both. Needs the packages of ``mixllm[bench]`` and, for MiniLM, sentence-transformers.
 """
