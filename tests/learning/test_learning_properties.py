@@ -112,3 +112,17 @@ def test_forgetting_never_makes_a_variance_negative(seed: int, count: int, windo
         assert (column >= 0).all()
         assert np.isfinite(column).all()
     learner.restore(learner.checkpoint())  # And what it keeps may be loaded again.
+
+
+def test_learning_goes_on_however_much_was_learned() -> None:
+    """No window is ever full: what comes late teaches as what came early."""
+    world = World(1)
+    learner = learned([event for event in events(world, 6_000) if event.feedback is not None])
+    assert sum(learner.snapshot().judgements) == 3_000
+    assert learner.counts.untaught == 0
+    late = next(event for event in events(World(2), 9, first=9_000) if event.feedback is not None)
+    before = learner.checkpoint()
+    learner.learn([late])
+    after = learner.checkpoint()
+    row = after.llms.index(late.llm)
+    assert after.arrays[f"{row}.quality.sums"][1] == before.arrays[f"{row}.quality.sums"][1] + 1

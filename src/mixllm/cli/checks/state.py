@@ -14,7 +14,7 @@ from mixllm.assembly import build_encoder, build_features
 from mixllm.cli.checks.finding import Finding, fail, ok, warn
 from mixllm.cli.output import seconds
 from mixllm.config import Config, StoreConfig
-from mixllm.errors import MixLLMError, StateError
+from mixllm.errors import MixLLMError, NewerStateError, StateError
 from mixllm.interfaces import FeatureMap
 from mixllm.learning import Checkpoint
 from mixllm.store.database import store_fault
@@ -114,6 +114,8 @@ def _checkpoint(reader: sqlite3.Connection, features: FeatureMap | None) -> Find
     when = datetime.fromtimestamp(state.created_at_s, tz=UTC).isoformat(sep=" ", timespec="seconds")
     try:
         checkpoint = Checkpoint.from_bytes(state.payload)
+    except NewerStateError as error:
+        return warn("checkpoint", f"version {state.version}: {error}", "Upgrade: pip install -U mixllm")
     except StateError as error:
         return warn(
             "checkpoint", f"version {state.version}: {error}", "Nothing, if it is rare: an older one is taken instead."
