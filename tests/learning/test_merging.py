@@ -112,7 +112,7 @@ def test_what_two_learned_since_a_common_start_adds_up(
     assert_equal(merged(start, learned_since(mine.checkpoint(), start)), mine.checkpoint(), but=RESIDUALS)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 500), st.integers(1, 120), st.integers(0, 120), st.integers(0, 120))
 def test_decayed_sums_never_become_impossible(seed: int, common: int, one: int, other: int) -> None:
     """Where much was forgotten since, what is shared is what can still be told apart, and merging always works."""
@@ -127,12 +127,42 @@ def test_decayed_sums_never_become_impossible(seed: int, common: int, one: int, 
     second.learn([_moved(event, 1_000) for event in events(world, other)])
     delta = learned_since(second.checkpoint(), start)
     assert (delta.arrays["scale"] >= 0).all()
+    new = taught([], recipe=recipe)
+    for receiver in (first, new):
+        if any(array.any() for array in delta.arrays.values()) and not same(receiver.checkpoint(), delta):
+            receiver.merge(delta)
+        for latency in receiver.snapshot().latency:
+            assert latency.ttft_s > 0
+            assert latency.tpot_s > 0
+            assert latency.relative_std >= 0
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 500), st.floats(0.0, 1.0), st.integers(0, 40))
+def test_what_was_forgotten_is_not_taken_away_again(seed: int, kept: float, count: int) -> None:
+    """A later state that kept only a share of the earlier one and learned something new."""
+    earlier, new = state(events(World(seed), 40)), state(events(World(seed + 1), count))
+    arrays = {name: kept * array + new.arrays[name] for name, array in earlier.arrays.items()}
+    delta = learned_since(replace(new, arrays=arrays), earlier)
+    for row in range(len(SPECS)):
+        for part in ("quality", "length", "billing", "latency"):
+            weight = delta.arrays[f"{row}.{part}.sums"][1]
+            most = new.arrays[f"{row}.{part}.sums"][1]
+            assert -1e-9 <= weight <= most + 1e-6, "nothing counts twice"
+    receiver = taught([])
     if any(array.any() for array in delta.arrays.values()):
-        first.merge(delta)
-    for latency in first.snapshot().latency:
-        assert latency.ttft_s > 0
-        assert latency.tpot_s > 0
-        assert latency.relative_std >= 0
+        receiver.merge(delta)
+
+
+@pytest.mark.parametrize("part", ["0.quality.gram", "1.latency.gram"])
+def test_two_damaged_states_of_one_shape_are_refused(part: str) -> None:
+    start, later = state(events(World(1), 10)), state(events(World(1), 20))
+    broken = {part: np.ones(3)}
+    with pytest.raises(StateError, match="damaged"):
+        learned_since(
+            replace(later, arrays={**later.arrays, **broken}),
+            replace(start, arrays={**start.arrays, part: np.full(3, 2.0)}),
+        )
 
 
 def test_position_pool_and_version_stay() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,7 @@ _HALVINGS = 40
 _SLACK = 1e-9
 """Rounding of sums, as a share of the largest."""
 
-_NEVER_NEGATIVE = ("sums", "")
-"""Arrays of sums of squares and weights; the cost scale is one array, without a name of its own."""
+_Arrays = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,38 +53,45 @@ def _added(mine: _Part, theirs: _Part) -> _Part:
     return _Part(arrays={name: array + theirs.arrays[name] for name, array in mine.arrays.items()})
 
 
-def _remainder(later: _Part, earlier: _Part) -> _Part:
+def _remainder(later: _Part, earlier: _Part, *, possible: Callable[[_Arrays, _Arrays], bool]) -> _Part:
     """Return `later` without `earlier`, or where that was forgotten in part, without as much as can still be in it."""
 
     def without(share: float) -> dict[str, NDArray[np.float64]]:
         return {name: array - share * earlier.arrays[name] for name, array in later.arrays.items()}
 
-    if _are_sums(without(1.0), of=later):
+    if possible(without(1.0), later.arrays):
         return _Part(arrays=without(1.0))
     least, most = 0.0, 1.0  # Without `least` of it there remain sums, without `most` there do not.
     for _ in range(_HALVINGS):
         share = (least + most) / 2
-        least, most = (share, most) if _are_sums(without(share), of=later) else (least, share)
+        least, most = (share, most) if possible(without(share), later.arrays) else (least, share)
     return _Part(arrays=without(least))
 
 
-def _are_sums(arrays: Mapping[str, NDArray[np.float64]], *, of: _Part) -> bool:
-    """Return whether `arrays` can be sums over observations: of weights, of squares, of outer products."""
-    for name, array in arrays.items():
-        slack = _SLACK * (1.0 + float(np.abs(of.arrays[name]).max(initial=0.0)))
-        if name == "gram" and float(np.linalg.eigvalsh(array).min()) < -slack * len(array):
-            return False
-        if name in _NEVER_NEGATIVE and float(array.min(initial=0.0)) < 0.0:
-            return False
-    return True
+def _are_regression_sums(arrays: _Arrays, of: _Arrays) -> bool:
+    """Return whether `arrays` can be a `BayesianLinear`'s: a Gram matrix, sums of squares and of weights."""
+    slack = _SLACK * (1.0 + float(np.abs(of["gram"]).max(initial=0.0)))
+    return float(arrays["sums"].min(initial=0.0)) >= 0.0 and float(
+        np.linalg.eigvalsh(arrays["gram"]).min()
+    ) >= -slack * len(arrays["gram"])
 
 
-_SUMS = _Rule(add=_added, since=_remainder)
+def _are_positive_sums(arrays: _Arrays, of: _Arrays) -> bool:
+    """Return whether `arrays` can be sums of positive numbers, a Gram matrix of two among them (times and tokens)."""
+    del of
+    if any(float(array.min(initial=0.0)) < 0.0 for array in arrays.values()):
+        return False
+    gram = arrays.get("gram")
+    return gram is None or bool(gram[0, 1] ** 2 <= gram[0, 0] * gram[1, 1] * (1.0 + _SLACK / 2))
 
-_PARTS_OF_LLMS: Mapping[str, _Rule] = {"quality": _SUMS, "length": _SUMS, "billing": _SUMS, "latency": _SUMS}
+
+_SUMS = _Rule(add=_added, since=partial(_remainder, possible=_are_regression_sums))
+_DECAYING_SUMS = _Rule(add=_added, since=partial(_remainder, possible=_are_positive_sums))
+
+_PARTS_OF_LLMS: Mapping[str, _Rule] = {"quality": _SUMS, "length": _SUMS, "billing": _SUMS, "latency": _DECAYING_SUMS}
 """Every part of an LLM's state, kept as ``{row}.{part}.{array}``. A new one has its line here."""
 
-_SHARED_PARTS: Mapping[str, _Rule] = {"scale": _SUMS}
+_SHARED_PARTS: Mapping[str, _Rule] = {"scale": _DECAYING_SUMS}
 """Every part that belongs to no LLM, kept as ``{part}`` or ``{part}.{array}``. A new one has its line here."""
 
 
@@ -166,8 +173,14 @@ def learned_since(later: Checkpoint, earlier: Checkpoint) -> Checkpoint:
         )
     parts, before = _parts(later), _parts(_in_the_scale_of(earlier, later))
     for key, part in before.items():
-        if key in parts:
+        if key not in parts:
+            continue
+        try:
             parts[key] = _rule(key).since(parts[key], _fitting(part, parts[key], key))
+        except (KeyError, IndexError, np.linalg.LinAlgError) as error:
+            raise StateError(
+                f"The states' {key[1]} of {key[0] or 'the pool'} are damaged. Give other states."
+            ) from error
     return _with_parts(later, parts)
 
 
