@@ -6,11 +6,14 @@ import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tests.learning.learners import make
 from tests.learning.world import World, events, spec
 
+from mixllm.decision import DecisionMaker, ScoreWeights, SquareCBPolicy
+from mixllm.decision.maker import Choice
 from mixllm.learning import Checkpoint, Learner, Recipe
-from mixllm.types import LearningEvent
+from mixllm.types import LearningEvent, Query
 
 seeds = st.integers(0, 10_000)
 
@@ -67,7 +70,7 @@ def test_an_llm_that_is_added_and_removed_leaves_no_trace(seed: int, count: int,
     world = World(seed)
     learner = learned(events(world, count))
     z = learner.features.features(world.encoding())
-    before = learner.snapshot().forecasts(z, tokens_in=100)
+    before, decided = learner.snapshot().forecasts(z, tokens_in=100), decision(learner, z)
     learner.put_llm(spec("passing", usd))
     with_it = learner.snapshot().forecasts(z, tokens_in=100)
     # To the rounding of float32 products, whose order depends on how many rows there are.
@@ -75,6 +78,19 @@ def test_an_llm_that_is_added_and_removed_leaves_no_trace(seed: int, count: int,
     assert np.allclose(with_it.cost_usd[:-1], before.cost_usd, rtol=1e-4)
     learner.drop_llm("passing")
     assert learner.snapshot().forecasts(z, tokens_in=100) == before
+    assert decision(learner, z) == decided, "scores, propensities and choice as before"
+
+
+def decision(learner: Learner, z: NDArray[np.float32]) -> Choice:
+    """Return what would be chosen at `z`, with everything that led to it."""
+    snapshot = learner.snapshot()
+    return DecisionMaker(weights=ScoreWeights(), policy=SquareCBPolicy(gap_weight=5.0)).choose(
+        Query(text="q"),
+        specs=snapshot.specs,
+        forecasts=snapshot.forecasts(z, tokens_in=100),
+        cost_scale_usd=snapshot.cost_scale_usd,
+        draw=0.7,
+    )
 
 
 @settings(deadline=None, max_examples=25)
