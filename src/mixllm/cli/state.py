@@ -115,6 +115,7 @@ def release_state(*, version: int, config_path: Path, url: str | None, api_key: 
         print_json({"version": version, "released": True})
     else:
         print_line(f"Released {version}. To make it the current one: mixllm state rollback --to {version}")
+        print_line("With --relearn, the events since then are learned on top of it.")
 
 
 @command.command(name="merge")
