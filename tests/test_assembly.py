@@ -73,7 +73,7 @@ def test_parameters_reach_their_attributes() -> None:
         deadline_s=11.0,
         policy=PolicyConfig(name="thompson", scale=1.5),
     )
-    learning = LearningConfig(checkpoint_interval_s=3.0, recipe={"prior_tokens_out": 55.0})
+    learning = LearningConfig(checkpoint_interval_s=3.0, stalled_after_s=13.0, recipe={"prior_tokens_out": 55.0})
     with Router(
         llms=SPECS,
         routing=routing,
@@ -96,6 +96,7 @@ def test_parameters_reach_their_attributes() -> None:
         assert router.learner.recipe.prior_tokens_out == 55.0
         assert router.learner.reference == "middle"
         assert router.worker.checkpoint_interval_s == 3.0
+        assert router.worker.stalled_after_s == 13.0
         seed = router.route("hi").seed
     assert seed == int(np.random.default_rng(5).integers(0, 1 << 63))
 
@@ -218,11 +219,15 @@ def test_recipes() -> None:
 
 
 def test_stores(tmp_path: Path) -> None:
-    assert isinstance(build_store(StoreConfig(kind="memory")), MemoryStore)
-    store = build_store(StoreConfig(path=str(tmp_path / "x.db"), max_commit_delay_s=0.5))
+    learning = LearningConfig(kept_checkpoints=3, kept_daily_checkpoints=2)
+    memory = build_store(StoreConfig(kind="memory"), learning)
+    assert isinstance(memory, MemoryStore)
+    assert (memory._keep_states, memory._keep_daily_states) == (3, 2)
+    store = build_store(StoreConfig(path=str(tmp_path / "x.db"), max_commit_delay_s=0.5), learning)
     assert isinstance(store, SQLiteStore)
     assert store.path == tmp_path / "x.db"
     assert store._max_commit_delay_s == 0.5
+    assert (store._keep_states, store._keep_daily_states) == (3, 2)
     store.close()
     with pytest.raises(StoreError):
         build_store(StoreConfig(path=str(tmp_path / "no" / "such" / "folder.db")))
@@ -256,7 +261,7 @@ def test_a_router_that_cannot_be_built_leaves_its_store_closed(
     monkeypatch: pytest.MonkeyPatch, change: str, kind: type[Exception]
 ) -> None:
     store = MemoryStore()
-    monkeypatch.setattr("mixllm.assembly.build_store", lambda _config: store)
+    monkeypatch.setattr("mixllm.assembly.build_store", lambda *_: store)
     with pytest.raises(kind):
         Router.from_config(parse_config(change))
     with pytest.raises(StoreClosedError):

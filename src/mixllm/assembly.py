@@ -34,7 +34,9 @@ from mixllm.encoders import HashingEncoder, StaticEncoder
 from mixllm.errors import ConfigError, EncoderError, InvalidValueError, RegistryError, StateError, did_you_mean
 from mixllm.interfaces import Clock, Encoder, FeatureMap, Policy, Store
 from mixllm.learning import Bases, Checkpoint, Learner, LearningWorker, Recipe
+from mixllm.learning.cost_scale import scale_ratio
 from mixllm.learning.feature_model import FeatureModel
+from mixllm.learning.merging import learned_since
 from mixllm.registry import priced
 from mixllm.router import RouterCore
 from mixllm.saved_router import SavedRouter
@@ -74,6 +76,8 @@ class Router(RouterCore):
         What is known before any event of `store`; learned on the same features.
     bases
         What offline training fitted under the predictors; None where it fitted nothing.
+    quarantine
+        Whether checkpoints that are found unusable are marked in the store.
 
     Examples
     --------
@@ -103,6 +107,7 @@ class Router(RouterCore):
         trained: FeatureModel | None = None,
         start: Checkpoint | None = None,
         bases: Bases | None = None,
+        quarantine: bool = True,
     ) -> None:
         self.routing_config = routing or RoutingConfig()
         self.encoder_config = encoder or EncoderConfig()
@@ -139,14 +144,17 @@ class Router(RouterCore):
             price=priced,
             store_prompts=store_prompts,
             checkpoint_interval_s=self.learning_config.checkpoint_interval_s,
+            stalled_after_s=self.learning_config.stalled_after_s,
+            quarantine=quarantine,
         )
 
     @classmethod
-    def from_config(cls, config: Config, *, seed: int | None = None) -> Self:
+    def from_config(cls, config: Config, *, seed: int | None = None, quarantine: bool = True) -> Self:
         """Build the router that `config` describes, with its store opened.
 
         With ``learning.model`` it starts from that folder: encoder, tags and priors are the folder's, the pool and the
-        routing are the configuration's. What the store tells is learned on top of it.
+        routing are the configuration's. What the store tells is learned on top of it. Checkpoints that are found
+        unusable are marked in the store with `quarantine`.
 
         Raises
         ------
@@ -161,7 +169,7 @@ class Router(RouterCore):
             trained, start, bases = saved.features, saved.checkpoint, saved.bases
             encoder, tags = saved.encoder_for(config.encoder), saved.tags_for(config.tags)
             learning = saved.learning_for(config.learning)
-        store = build_store(config.store)
+        store = build_store(config.store, config.learning)
         try:
             return cls(
                 llms=specs,
@@ -175,6 +183,7 @@ class Router(RouterCore):
                 trained=trained,
                 start=start,
                 bases=bases,
+                quarantine=quarantine,
             )
         except BaseException:
             store.close()
@@ -194,7 +203,7 @@ class Router(RouterCore):
         """
         if config.store.kind == "sqlite" and not Path(config.store.path).exists():
             config = msgspec.structs.replace(config, store=StoreConfig(kind="memory"))
-        router = cls.from_config(config, seed=seed)
+        router = cls.from_config(config, seed=seed, quarantine=False)
         router._leave_store()  # noqa: SLF001 -- its own class
         return router
 
@@ -254,12 +263,39 @@ class Router(RouterCore):
                 seed=seed,
                 trained=saved.features,
                 bases=saved.bases,
+                quarantine=False,
             )
         except (ConfigError, EncoderError, InvalidValueError, RegistryError) as error:
             raise StateError(f"{folder} cannot be made a router again: {error}") from error
         saved.check_encoder(router.encoder)
         router.adopt(saved.checkpoint)
         return router
+
+    def merge(self, other: str | Path | Checkpoint, *, since: str | Path | Checkpoint | None = None) -> None:
+        """Add what another router has learned: as if this one had learned from both.
+
+        LLMs that this pool does not have are kept for when they join it. The result is kept at once.
+
+        Parameters
+        ----------
+        other
+            Folder that the other router was saved into, or its checkpoint.
+        since
+            Folder or checkpoint that both routers started from: what it knows is not added a second time.
+
+        Raises
+        ------
+        StateError
+            Where a state is missing, damaged, newer, was learned with another encoder or other tags, or is what is
+            known here already; everything stays as it was.
+
+        Notes
+        -----
+        Merging the same state again counts it again: merge what the other has learned since the last time. See
+        `mixllm.learning.merging`.
+        """
+        checkpoint = _checkpoint_of(other)
+        self.worker.merge(checkpoint if since is None else learned_since(checkpoint, _checkpoint_of(since)))
 
     def _leave_store(self) -> None:
         """Close the store as it is, and go on in memory; before anything was routed."""
@@ -272,6 +308,7 @@ class Router(RouterCore):
             publish=self._publish,
             clock=self.clock,
             checkpoint_interval_s=self.learning_config.checkpoint_interval_s,
+            stalled_after_s=self.learning_config.stalled_after_s,
         )
 
 
@@ -331,11 +368,18 @@ def build_recipe(config: LearningConfig) -> Recipe:
         raise ConfigError(f"learning.recipe: {error}") from error
 
 
-def build_store(config: StoreConfig) -> Store:
-    """Open the store that `config` describes."""
+def build_store(config: StoreConfig, learning: LearningConfig | None = None) -> Store:
+    """Open the store that `config` describes; how many checkpoints it keeps is in `learning`."""
+    learning = learning or LearningConfig()
+    kept, kept_daily = learning.kept_checkpoints, learning.kept_daily_checkpoints
     if config.kind == "memory":
-        return MemoryStore()
-    return SQLiteStore(path=Path(config.path), max_commit_delay_s=config.max_commit_delay_s)
+        return MemoryStore(keep_states=kept, keep_daily_states=kept_daily)
+    return SQLiteStore(
+        path=Path(config.path),
+        max_commit_delay_s=config.max_commit_delay_s,
+        keep_states=kept,
+        keep_daily_states=kept_daily,
+    )
 
 
 def _endpoint_encoder(config: EncoderConfig) -> Encoder:
@@ -366,17 +410,16 @@ def _score_weights(config: RoutingConfig) -> ScoreWeights:
 
 
 def _in_the_scale_of(learner: Learner, start: Checkpoint) -> Checkpoint:
-    """Return `start` before any event, its scale of cost as the learner's reference LLM would have it.
-
-    Answers of the one are taken to be as long as those of the other, until the reference's own come in.
-    """
+    """Return `start` before any event, its scale of cost as the learner's reference LLM would have it."""
     price = None if learner.reference is None else learner.price(learner.reference)
     arrays = dict(start.arrays)
-    if price is not None and start.reference_price is not None and learner.reference != start.reference:
-        before = start.reference_price.blended_usd_per_million_tokens
-        if before > 0 and "scale" in arrays:
-            arrays["scale"] = arrays["scale"] * (price.blended_usd_per_million_tokens / before, 1.0)
+    if learner.reference != start.reference and "scale" in arrays:
+        arrays["scale"] = arrays["scale"] * (scale_ratio(start.reference_price, price), 1.0)
     return replace(start, position=0, arrays=arrays)
+
+
+def _checkpoint_of(state: str | Path | Checkpoint) -> Checkpoint:
+    return state if isinstance(state, Checkpoint) else SavedRouter.from_folder(Path(state)).checkpoint
 
 
 def _known_reference(reference: str | None, llms: Sequence[LLMSpec]) -> str | None:

@@ -16,7 +16,9 @@
     │   ├── UnknownDecisionError                 no decision of that id
     │   ├── ConflictingEventError                the same event id with another content
     │   └── StoreClosedError                     the store has been closed
-    ├── StateError                               learned state is corrupt, of another shape or newer
+    ├── StateError                               learned state is corrupt or does not fit
+    │   ├── NewerStateError                      … was written by a newer version
+    │   └── OtherFeaturesError                   … was learned with another encoder, other tags or another model
     ├── LogError                                 a routing log cannot be read
     ├── NoSupportError                           a log cannot say what another policy would have done
     └── UpstreamError                            an LLM's endpoint failed
@@ -39,8 +41,10 @@ __all__ = [
     "LogError",
     "MissingExtraError",
     "MixLLMError",
+    "NewerStateError",
     "NoEligibleLLMError",
     "NoSupportError",
+    "OtherFeaturesError",
     "RegistryError",
     "StateError",
     "StoreClosedError",
@@ -202,6 +206,14 @@ class StoreClosedError(StoreError):
 
 class StateError(MixLLMError):
     """Learned state is corrupt, of another shape, or written by a newer version."""
+
+
+class NewerStateError(StateError):
+    """State in a format that only a newer version reads; it is not damaged."""
+
+
+class OtherFeaturesError(StateError):
+    """State that was learned with another encoder, other tags or another model; it is not damaged."""
 
 
 class LogError(MixLLMError):

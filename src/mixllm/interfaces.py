@@ -21,6 +21,7 @@ from mixllm.types import (
     LLMSpec,
     OutcomeEvent,
     PoolChange,
+    StateInfo,
     StoredDecision,
     Value,
 )
@@ -204,6 +205,9 @@ class Store(Protocol):
     def events_after(self, seq: int, *, limit: int = 512) -> Sequence[LearningEvent]:
         """Return the durable events after `seq`, in order."""
 
+    def last_seq(self) -> int:
+        """Return the `seq` of the newest durable event; 0 where there is none."""
+
     def wait_for_events(self, seq: int, *, timeout_s: float) -> bool:
         """Return True as soon as there are durable events after `seq`; False after `timeout_s`."""
 
@@ -217,10 +221,19 @@ class Store(Protocol):
         """Keep a checkpoint; returns when durable."""
 
     def load_state(self, version: int | None = None) -> LearnedState | None:
-        """Return the checkpoint of `version`, or the newest; None where there is none."""
+        """Return the checkpoint of `version`, or the newest that is not quarantined; None where there is none."""
 
     def state_versions(self) -> Sequence[int]:
-        """Return the versions of the kept checkpoints, oldest first."""
+        """Return the versions of the kept checkpoints that are not quarantined, oldest first."""
+
+    def states(self) -> Sequence[StateInfo]:
+        """Return what is known of every kept checkpoint, quarantined ones too, oldest first."""
+
+    def quarantine_state(self, version: int, reason: str) -> None:
+        """Mark a checkpoint as not to be used, and keep it; nothing happens where there is none."""
+
+    def release_state(self, version: int) -> None:
+        """Take the mark of `quarantine_state` away."""
 
     def flush(self) -> None:
         """Return when everything appended so far is durable."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mixllm.errors import StateError
+from mixllm.errors import NewerStateError, StateError
 
 __all__ = ["open_manifest", "seal_manifest"]
 
@@ -64,8 +64,10 @@ def open_manifest(
 
     Raises
     ------
+    NewerStateError
+        Where it is newer.
     StateError
-        Where it is damaged or newer.
+        Where it is damaged.
 
     Notes
     -----
@@ -76,7 +78,7 @@ def open_manifest(
         content = msgspec.json.decode(sealed)
         version = content["schema"]
         if isinstance(version, int) and version > schema:
-            raise StateError(
+            raise NewerStateError(
                 f"{name} has format {version}, newer than the {schema} that this version reads. Upgrade mixllm."
             )
         if content.pop(_CHECKSUM) != _checksum(content, parts):

@@ -31,6 +31,7 @@ __all__ = [
     "Query",
     "Secret",
     "ShadowChoice",
+    "StateInfo",
     "StoredDecision",
     "TagWeight",
     "Value",
@@ -650,6 +651,26 @@ class LearnedState(Value, frozen=True, kw_only=True):
     position: int
     created_at_s: float
     payload: bytes
+
+
+class StateInfo(Value, frozen=True, kw_only=True):
+    """What the store knows of a checkpoint without reading it.
+
+    Parameters
+    ----------
+    version, position, created_at_s
+        See `LearnedState`.
+    size_bytes
+        Length of its payload.
+    quarantined
+        Why it is not to be used; None where it may be.
+    """
+
+    version: int
+    position: int
+    created_at_s: float
+    size_bytes: int
+    quarantined: str | None = None
 
 
 class PoolChange(Value, frozen=True, kw_only=True):

@@ -49,7 +49,12 @@ tags:
   domains: [{name: maths, description: sums}]
   temperature: 0.1
   projection_dimension: 32
-learning: {checkpoint_interval_s: 5, recipe: {tag_precision: 3}}
+learning:
+  checkpoint_interval_s: 5
+  kept_checkpoints: 3
+  kept_daily_checkpoints: 2
+  stalled_after_s: 9
+  recipe: {tag_precision: 3}
 store: {kind: memory, path: other.db, max_commit_delay_s: 0.5}
 gateway:
   host: 0.0.0.0

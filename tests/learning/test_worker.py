@@ -77,7 +77,9 @@ def test_parameters_reach_their_attributes() -> None:
         clock=clock,
         min_publish_interval_s=0.7,
         checkpoint_interval_s=7.0,
+        stalled_after_s=17.0,
     )
+    assert one.stalled_after_s == 17.0
     assert (one.store, one.learner, one.clock) == (store, made, clock)
     assert one.publish == publish
     assert (one.min_publish_interval_s, one.checkpoint_interval_s) == (0.7, 7.0)
@@ -86,7 +88,12 @@ def test_parameters_reach_their_attributes() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("min_publish_interval_s", -1.0), ("checkpoint_interval_s", 0.0), ("checkpoint_interval_s", float("nan"))],
+    [
+        ("min_publish_interval_s", -1.0),
+        ("checkpoint_interval_s", 0.0),
+        ("checkpoint_interval_s", float("nan")),
+        ("stalled_after_s", 0.0),
+    ],
 )
 def test_parameters_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(InvalidValueError, match=f"^{name} must be"):

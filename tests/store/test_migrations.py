@@ -15,7 +15,24 @@ from mixllm.types import LearnedState
 
 OpenStore = Callable[..., SQLiteStore]
 
-OLD = (Path(__file__).parent / "data" / "version_1.sql").read_text(encoding="utf-8")
+DATA = Path(__file__).parent / "data"
+OLD = (DATA / "version_1.sql").read_text(encoding="utf-8")
+
+
+def test_a_file_of_version_2_is_brought_up_to_date(path: Path, open_store: OpenStore, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript((DATA / "version_2.sql").read_text(encoding="utf-8"))
+    store = open_store()
+    assert store.counts() == {"decisions": 2, "outcomes": 2, "feedback": 1, "dropped": 0}
+    (info,) = store.states()
+    assert (info.version, info.position, info.size_bytes, info.quarantined) == (4, 2, len(b"learned\xff"), None)
+    assert store.load_state() == LearnedState(version=4, position=2, created_at_s=1.5, payload=b"learned\xff")
+    store.quarantine_state(4, "it is damaged")
+    store.close()
+    assert open_store().load_state() is None
+    new_file = tmp_path / "new.db"
+    open_store(path=new_file).close()
+    assert schema(path) == schema(new_file), "an old file becomes what a new one is"
 
 
 @pytest.fixture

@@ -58,6 +58,10 @@ COMMANDS = {
     "whatif": Entry(module="mixllm.cli.whatif", summary="Estimate from a log what another policy would have done."),
     "llms": Entry(module="mixllm.cli.llms", summary="List, add and remove the LLMs of a running gateway."),
     "feedback": Entry(module="mixllm.cli.feedback", summary="Judge an answer that a running gateway gave."),
+    "state": Entry(
+        module="mixllm.cli.state",
+        summary="Look at what was learned, go back to an earlier version of it, merge it with another router's.",
+    ),
     "doctor": Entry(module="mixllm.cli.doctor", summary="Check everything that a gateway needs, and say what to do."),
     "config": Entry(module="mixllm.cli.config", summary="Check a configuration and show what is in effect."),
     "fine-tune": Entry(

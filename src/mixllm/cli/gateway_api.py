@@ -6,7 +6,7 @@ import http.client
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -14,7 +14,11 @@ import msgspec
 from mixllm import __version__
 from mixllm.cli.masking import masked_url, printable
 from mixllm.errors import InvalidValueError, MixLLMError
-from mixllm.types import Decision, LLMSpec, Secret, Value
+from mixllm.types import Decision, LLMSpec, Secret, StateInfo, Value
+
+if TYPE_CHECKING:
+    from mixllm.learning.rollback import RolledBack
+    from mixllm.learning.state_details import StateDetails
 
 __all__ = ["Answer", "FeedbackAnswer", "GatewayAPI", "GatewayError", "PoolEntry", "Readiness", "exchange"]
 
@@ -63,11 +67,16 @@ class Readiness(Value, frozen=True, kw_only=True):
 
     status: str
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     llms: int = 0
 
 
 class _Pool(msgspec.Struct):
     llms: tuple[PoolEntry, ...]
+
+
+class _States(msgspec.Struct):
+    states: tuple[StateInfo, ...]
 
 
 class _Problem(msgspec.Struct):
@@ -179,6 +188,26 @@ class GatewayAPI:
     def route(self, body: Mapping[str, object]) -> Decision:
         """Have a chat request decided and explained; nothing is called."""
         return self._call("POST", "/v1/route", Decision, value=body)
+
+    def states(self) -> tuple[StateInfo, ...]:
+        """Return what is known of every checkpoint, oldest first."""
+        return self._call("GET", "/v1/state", _States).states
+
+    def state(self, version: int) -> StateDetails:
+        """Return what is in one checkpoint."""
+        from mixllm.learning.state_details import StateDetails  # brings NumPy, which no other request needs
+
+        return self._call("GET", f"/v1/state/{version}", StateDetails)
+
+    def roll_back_state(self, version: int | None, *, relearn: bool) -> RolledBack:
+        """Go back to an earlier checkpoint; None takes the last that knows something else."""
+        from mixllm.learning.rollback import RolledBack
+
+        return self._call("POST", "/v1/state/rollback", RolledBack, value={"version": version, "relearn": relearn})
+
+    def release_state(self, version: int) -> None:
+        """Take a checkpoint out of quarantine."""
+        self._call("POST", "/v1/state/release", dict, value={"version": version})
 
     def readiness(self) -> Readiness:
         """Return whether it can route and learns; asks for no key."""

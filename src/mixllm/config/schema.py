@@ -200,6 +200,10 @@ class LearningConfig(Section, frozen=True, kw_only=True):
     ----------
     checkpoint_interval_s
         How often learned state is kept.
+    kept_checkpoints, kept_daily_checkpoints
+        How many of the newest checkpoints the store keeps, and on how many days the day's last one too.
+    stalled_after_s
+        Learning counts as stalled where an event waits for longer than this and nothing is learned meanwhile.
     recipe
         Priors and noise by name (see `mixllm.learning.Recipe`); what is not named keeps its default.
     model
@@ -207,11 +211,20 @@ class LearningConfig(Section, frozen=True, kw_only=True):
     """
 
     checkpoint_interval_s: float = 30.0
+    kept_checkpoints: int = 10
+    kept_daily_checkpoints: int = 7
+    stalled_after_s: float = 60.0
     recipe: Mapping[str, float] = {}
     model: str | None = None
 
     def __post_init__(self) -> None:
         positive("checkpoint_interval_s", self.checkpoint_interval_s)
+        if self.kept_checkpoints < 2:
+            raise InvalidValueError(
+                "kept_checkpoints", self.kept_checkpoints, ">= 2, so that there is one to go back to"
+            )
+        non_negative("kept_daily_checkpoints", self.kept_daily_checkpoints)
+        positive("stalled_after_s", self.stalled_after_s)
 
 
 class StoreConfig(Section, frozen=True, kw_only=True):

@@ -54,6 +54,7 @@ def check_persistence(open_store: Callable[[], Store]) -> None:
     receipt(store, sample_feedback(first, "f1"))
     store.append_pool_change(change)
     store.save_state(state)
+    store.quarantine_state(state.version, "kept apart")
     store.append_decision(second)  # Nobody waits for this one: close() must.
     known, events = store.decision(first.decision.decision_id), list(store.events_after(0))
     store.close()
@@ -64,7 +65,10 @@ def check_persistence(open_store: Callable[[], Store]) -> None:
         assert [one.decision for one in store.decisions()] == [second.decision, first.decision]
         assert list(store.events_after(0)) == events
         assert store.wait_for_events(0, timeout_s=0.0), "events of before are events"
-        assert store.load_state() == state
+        assert store.load_state() is None, "a checkpoint stays in quarantine"
+        assert store.load_state(4) == state
+        assert [info.quarantined for info in store.states()] == ["kept apart"]
+        assert store.last_seq() == events[-1].seq
         assert list(store.pool_changes()) == [change]
         assert {**store.counts(), "dropped": 0} == {"decisions": 2, "outcomes": 1, "feedback": 1, "dropped": 0}
         assert receipt(store, sample_feedback(first, "f1", created_at_s=9.0)).duplicate
@@ -110,6 +114,40 @@ def _check_states(store: Store) -> None:
     store.save_state(replaced)
     assert store.load_state() == store.load_state(7) == replaced, "saving a version again replaces it"
     assert store.state_versions()[-1] == 7
+    _check_quarantine(store)
+
+
+def _check_quarantine(store: Store) -> None:
+    versions = list(store.state_versions())
+    newest, before = versions[-1], versions[-2]
+    assert [info.version for info in store.states()] == versions
+    assert all(info.quarantined is None for info in store.states())
+    whole = store.load_state(newest)
+    assert whole is not None
+    known = store.states()[-1]
+    assert (known.position, known.created_at_s, known.size_bytes) == (
+        whole.position,
+        whole.created_at_s,
+        len(whole.payload),
+    )
+    store.quarantine_state(newest, "it is damaged")
+    assert list(store.state_versions()) == versions[:-1], "not among those that may be used"
+    assert [info.quarantined for info in store.states()] == [None] * (len(versions) - 1) + ["it is damaged"]
+    latest = store.load_state()
+    assert latest is not None
+    assert latest.version == before, "the newest that may be used"
+    assert store.load_state(newest) == whole, "kept as it is"
+    for version in range(100, 125):
+        store.save_state(LearnedState(version=version, position=1, created_at_s=9.0, payload=b""))
+    assert store.load_state(newest) == whole, "never forgotten"
+    store.release_state(newest)
+    assert newest in store.state_versions()
+    store.quarantine_state(124, "a mistake")
+    store.save_state(LearnedState(version=124, position=2, created_at_s=9.0, payload=b"new"))
+    assert store.state_versions()[-1] == 124, "saved again, it may be used again"
+    store.quarantine_state(10**6, "nobody knows it")
+    store.release_state(10**6)
+    assert 10**6 not in [info.version for info in store.states()]
 
 
 def _check_close(store: Store) -> None:
@@ -145,6 +183,10 @@ def _check_close(store: Store) -> None:
         "save_state": lambda: store.save_state(LearnedState(version=1, position=0, created_at_s=0.0, payload=b"")),
         "load_state": store.load_state,
         "state_versions": store.state_versions,
+        "states": store.states,
+        "quarantine_state": lambda: store.quarantine_state(1, "it is damaged"),
+        "release_state": lambda: store.release_state(1),
+        "last_seq": store.last_seq,
         "flush": store.flush,
         "counts": store.counts,
     }

@@ -17,6 +17,7 @@ __all__ = ["EVENT_CHECKS"]
 
 def check_events(store: Store) -> None:
     assert list(store.events_after(0)) == []
+    assert store.last_seq() == 0
     records = [sample_record(number) for number in range(4)]
     expected: list[LearningEvent] = []
     for number, record in enumerate(records):
@@ -39,6 +40,7 @@ def check_events(store: Store) -> None:
         expected.append(judged)
     store.flush()
     events = list(store.events_after(0))
+    assert store.last_seq() == events[-1].seq
     assert [msgspec.structs.replace(event, seq=0) for event in events] == expected, "in the order of the appends"
     seqs = [event.seq for event in events]
     assert seqs[0] > 0

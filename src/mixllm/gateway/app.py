@@ -27,6 +27,7 @@ from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_mod
 from mixllm.gateway.metrics import Metrics
 from mixllm.gateway.signals import Signals
 from mixllm.gateway.state import GatewayState
+from mixllm.gateway.states import get_state, list_states, release_state, roll_back_state
 from mixllm.gateway.watch_metrics import WatchMetrics
 from mixllm.gateway.watching import Watch
 from mixllm.interfaces import LLMClient
@@ -112,6 +113,10 @@ _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("POST", "/v1/llms", add_llm),
     ("GET", "/v1/llms/{name:path}", get_llm),
     ("DELETE", "/v1/llms/{name:path}", remove_llm),
+    ("GET", "/v1/state", list_states),
+    ("GET", "/v1/state/{version:int}", get_state),
+    ("POST", "/v1/state/rollback", roll_back_state),
+    ("POST", "/v1/state/release", release_state),
     ("GET", "/health/live", live),
     ("GET", "/health/ready", ready),
     ("GET", "/metrics", metrics),

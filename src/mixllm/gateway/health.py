@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,26 +21,46 @@ async def live(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Say whether requests can be routed and whether learning keeps up; 503 with the reasons where not."""
+    """Say whether requests can be routed and whether learning happens.
+
+    503 where nothing can be routed or nothing learns, with the reasons. Where learning has trouble, but every request
+    is still routed, the status is ``degraded`` and 200: taking the gateway away would not mend it.
+    """
     router = state_of(request).router
+    vitals = await asyncio.to_thread(router.worker.vitals)
+    warnings = vitals.warnings()
     problems = []
     if not router.llms:
         problems.append("the pool is empty: add an LLM with POST /v1/llms")
-    if not router.worker.running:
+    if not vitals.running:
         problems.append("learning is not running: see the log")
-    counts = router.learner.counts
+    snapshot = router.snapshot
     answer = {
-        "status": "unready" if problems else "ready",
+        "status": "unready" if problems else "degraded" if warnings else "ready",
         "problems": problems,
+        "warnings": warnings,
         "llms": len(router.llms),
         "learning": {
-            "running": router.worker.running,
-            "model_version": router.snapshot.version,
-            "position": router.snapshot.position,
-            "outcomes": counts.outcomes,
-            "feedback": counts.feedback,
-            "ignored": counts.ignored,
-            "refused": counts.refused,
+            "running": vitals.running,
+            "stalled": vitals.stalled,
+            "model_version": snapshot.version,
+            "position": snapshot.position,
+            "newest_event": vitals.newest_event,
+            "lag": vitals.lag,
+            "waiting_s": vitals.waiting_s,
+            "idle_s": vitals.idle_s,
+            "learned_age_s": vitals.learned_age_s,
+            "outcomes": vitals.outcomes,
+            "feedback": vitals.feedback,
+            "ignored": vitals.ignored,
+            "refused": vitals.refused,
+            "refused_share": vitals.refused_share,
+            "untaught": vitals.untaught,
+            "swaps": router.swaps,
+            "quarantined": sorted(vitals.quarantined),
+            "effective_samples": {
+                spec.name: judgements for spec, judgements in zip(snapshot.specs, snapshot.judgements, strict=True)
+            },
         },
     }
     return json_response(answer, status=503 if problems else 200)

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from mixllm.learning.vitals import Vitals
 from mixllm.router import RouterCore
 from mixllm.types import Outcome
 
@@ -92,8 +93,19 @@ class _RouterState(Collector):
 
     def collect(self) -> Iterable[Metric]:
         learner = self.router.learner
-        yield GaugeMetricFamily("mixllm_model_version", "Version of the snapshot", value=self.router.snapshot.version)
+        snapshot = self.router.snapshot
+        yield GaugeMetricFamily("mixllm_model_version", "Version of the snapshot", value=snapshot.version)
+        yield CounterMetricFamily(
+            "mixllm_snapshot_swaps", "Snapshots that took the place of another", self.router.swaps
+        )
         yield GaugeMetricFamily("mixllm_learning_position", "Last event learned from", value=learner.position)
+        yield from _learning(self.router.worker.vitals())
+        states = GaugeMetricFamily("mixllm_checkpoints", "Checkpoints in the store", labels=["quarantined"])
+        kept_states = self.router.store.states()
+        for quarantined in (False, True):
+            count = sum((info.quarantined is not None) is quarantined for info in kept_states)
+            states.add_metric([str(quarantined).lower()], count)
+        yield states
         events = CounterMetricFamily("mixllm_learning_events", "Events seen by the learner", labels=["result"])
         for result in ("outcomes", "feedback", "ignored", "refused"):
             events.add_metric([result], getattr(learner.counts, result))
@@ -104,9 +116,33 @@ class _RouterState(Collector):
         yield kept
         under_way = GaugeMetricFamily("mixllm_in_flight", "Calls under way", labels=["llm"])
         judged = GaugeMetricFamily("mixllm_judgements", "Judgements an LLM's quality rests on", labels=["llm"])
+        effective = GaugeMetricFamily(
+            "mixllm_effective_samples", "Weights of what was learned, after forgetting", labels=["llm", "target"]
+        )
         counts = self.router.in_flight.counts()
-        for spec, judgements in zip(self.router.snapshot.specs, self.router.snapshot.judgements, strict=True):
+        for row, spec in enumerate(snapshot.specs):
             under_way.add_metric([spec.name], counts.get(spec.name, 0))
-            judged.add_metric([spec.name], judgements)
+            judged.add_metric([spec.name], snapshot.judgements[row])
+            effective.add_metric([spec.name, "quality"], snapshot.judgements[row])
+            effective.add_metric([spec.name, "length"], snapshot.answers[row])
         yield under_way
         yield judged
+        yield effective
+
+
+def _learning(vitals: Vitals) -> Iterable[Metric]:
+    """Yield what tells whether learning is really happening."""
+    for name, documentation, value in (
+        ("running", "Whether the thread that learns is alive", vitals.running),
+        ("stalled", "Whether an event waits too long while nothing is learned", vitals.stalled),
+        ("lag_events", "How far the newest event is ahead of what was learned", vitals.lag),
+        ("waiting_seconds", "For how long the oldest event has been waiting to be learned", vitals.waiting_s),
+        ("idle_seconds", "Time since something was last learned, or since the start", vitals.idle_s),
+        ("untaught_events", "Events without a break until now that taught nothing", vitals.untaught),
+        ("refused_share", "Share of refused events among the latest", vitals.refused_share),
+    ):
+        yield GaugeMetricFamily(f"mixllm_learning_{name}", documentation, value=float(value))
+    if vitals.learned_age_s is not None:
+        yield GaugeMetricFamily(
+            "mixllm_learning_age_seconds", "Age of the newest event learned from", value=vitals.learned_age_s
+        )

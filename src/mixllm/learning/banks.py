@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.predictors import BayesianLinear, BillingFactors, BlockPrior, LinearBank, pooled_prior_means
 
-__all__ = ["Banks"]
+__all__ = ["Banks", "LastBanks"]
+
+_Bank = TypeVar("_Bank", LinearBank, BillingFactors)
+_PriorMeans = Callable[[], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,34 +35,112 @@ class Banks:
     billing: BillingFactors
 
     @classmethod
-    def of(cls, models: Sequence[LLMModel], rows: list[int], *, recipe: Recipe, tags: int, embedding: int) -> Banks:
+    def of(
+        cls,
+        models: Sequence[LLMModel],
+        rows: list[int],
+        *,
+        recipe: Recipe,
+        tags: int,
+        embedding: int,
+        last: LastBanks | None = None,
+    ) -> Banks:
         """Freeze those of `models` at `rows`; all of them, in the pool or not, share slopes.
 
         An LLM with a base learns residuals, which have nothing in common with what the others learn: it neither adds
-        to the pool's slopes nor takes them, and its prior mean is 0.
+        to the pool's slopes nor takes them, and its prior mean is 0. What `last` still holds is taken from there; the
+        result is the same to the last bit.
         """
+        last = last or LastBanks()
         qualities = [model.quality for model in models]
         lengths = [model.length.log_model for model in models]
         billings = [model.billing for model in models]
-        quality_means = _prior_means(
+        quality = last.linear(
+            "quality",
             qualities,
-            [model.quality.base is None for model in models],
-            slopes=recipe.pool_slopes(tags=tags, embedding=embedding),
-            share_level=False,
+            rows,
+            lambda: _prior_means(
+                qualities,
+                [model.quality.base is None for model in models],
+                slopes=recipe.pool_slopes(tags=tags, embedding=embedding),
+                share_level=False,
+            ),
         )
-        length_means = _prior_means(
+        length = last.linear(
+            "length",
             lengths,
-            [model.length.base is None for model in models],
-            slopes=recipe.length_pool_slopes(tags=tags, embedding=embedding),
-            share_level=True,
+            rows,
+            lambda: _prior_means(
+                lengths,
+                [model.length.base is None for model in models],
+                slopes=recipe.length_pool_slopes(tags=tags, embedding=embedding),
+                share_level=True,
+            ),
         )
         slopes = recipe.billing_pool_slopes(tags=tags, embedding=embedding)
-        billing_means = pooled_prior_means(billings, slopes=slopes, share_level=True)
-        return cls(
-            quality=LinearBank.stack([qualities[row] for row in rows], prior_means=quality_means[rows]),
-            length=LinearBank.stack([lengths[row] for row in rows], prior_means=length_means[rows]),
-            billing=BillingFactors.stack([billings[row] for row in rows], prior_means=billing_means[rows]),
+        billing = last.factors(
+            "billing", billings, rows, lambda: pooled_prior_means(billings, slopes=slopes, share_level=True)
         )
+        return cls(quality=quality, length=length, billing=billing)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Last(Generic[_Bank]):
+    """A frozen bank, and of which state of which models it was made."""
+
+    models: list[BayesianLinear]
+    revisions: list[int]
+    rows: list[int]
+    bank: _Bank
+
+    def changed(self, models: Sequence[BayesianLinear], rows: Sequence[int]) -> list[int] | None:
+        """Return which models have learned since; None where they are others, or others of them are in the pool."""
+        if self.rows != rows or len(self.models) != len(models):
+            return None
+        if any(model is not known for model, known in zip(models, self.models, strict=True)):
+            return None
+        return [row for row, model in enumerate(models) if model.revision != self.revisions[row]]
+
+
+class LastBanks:
+    """The banks that were frozen last: of a large pool, few LLMs learn between two snapshots."""
+
+    def __init__(self) -> None:
+        self._linear: dict[str, _Last[LinearBank]] = {}
+        self._factors: dict[str, _Last[BillingFactors]] = {}
+
+    def linear(
+        self, part: str, models: Sequence[BayesianLinear], rows: list[int], prior_means: _PriorMeans
+    ) -> LinearBank:
+        """Return the bank of those of `models` at `rows`, under the prior means of all of them."""
+        last = self._linear.get(part)
+        changed = None if last is None else last.changed(models, rows)
+        if last is not None and changed == []:
+            return last.bank
+        chosen, means = [models[row] for row in rows], prior_means()[rows]
+        if last is None or changed is None:
+            bank = LinearBank.stack(chosen, prior_means=means)
+        else:
+            learned = set(changed)
+            places = [place for place, row in enumerate(rows) if row in learned]
+            bank = last.bank.renewed(chosen, changed=places, prior_means=means)
+        self._linear[part] = _last(models, rows, bank)
+        return bank
+
+    def factors(
+        self, part: str, models: Sequence[BayesianLinear], rows: list[int], prior_means: _PriorMeans
+    ) -> BillingFactors:
+        """Return the factors of those of `models` at `rows`, under the prior means of all of them."""
+        last = self._factors.get(part)
+        if last is not None and last.changed(models, rows) == []:
+            return last.bank
+        bank = BillingFactors.stack([models[row] for row in rows], prior_means=prior_means()[rows])
+        self._factors[part] = _last(models, rows, bank)
+        return bank
+
+
+def _last(models: Sequence[BayesianLinear], rows: list[int], bank: _Bank) -> _Last[_Bank]:
+    return _Last(models=list(models), revisions=[model.revision for model in models], rows=list(rows), bank=bank)
 
 
 def _prior_means(

@@ -13,7 +13,7 @@ from mixllm.predictors import log_billing_factor
 from mixllm.types import Outcome, Price
 from mixllm.units import positive
 
-__all__ = ["CostScale"]
+__all__ = ["CostScale", "scale_ratio"]
 
 _MIN_USD = 1e-9
 _PRIOR_TOKENS_IN = 200.0
@@ -94,3 +94,21 @@ class CostScale:
         scale = type(self)(window=self.window, prior_tokens_out=self.prior_tokens_out)
         scale._sums = state.astype(np.float64)  # noqa: SLF001 -- its own class
         return scale
+
+
+def scale_ratio(before: Price | None, after: Price | None) -> float:
+    """Return what sums of costs are multiplied with where another LLM becomes the reference, or its price changes.
+
+    Answers of the one are taken to be as long as those of the other, until the reference's own come in. 1 where one of
+    them is not known, or `before` is free.
+
+    Examples
+    --------
+    >>> cheap = Price(usd_per_million_tokens_in=1, usd_per_million_tokens_out=1)
+    >>> dear = Price(usd_per_million_tokens_in=4, usd_per_million_tokens_out=4)
+    >>> scale_ratio(cheap, dear), scale_ratio(None, dear)
+    (4.0, 1.0)
+    """
+    if before is None or after is None or before.blended_usd_per_million_tokens <= 0:
+        return 1.0
+    return after.blended_usd_per_million_tokens / before.blended_usd_per_million_tokens

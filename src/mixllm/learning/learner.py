@@ -10,15 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.errors import DuplicateLLMError, InvalidValueError, StateError, UnknownLLMError
+from mixllm.errors import DuplicateLLMError, InvalidValueError, OtherFeaturesError, UnknownLLMError
 from mixllm.interfaces import FeatureMap
-from mixllm.learning.banks import Banks
+from mixllm.learning.banks import Banks, LastBanks
 from mixllm.learning.bases import Bases
 from mixllm.learning.calls import teach_call
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.cost_scale import CostScale
 from mixllm.learning.history import CallHistory, teach_history
 from mixllm.learning.judging import Judging
+from mixllm.learning.merging import merged
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
 from mixllm.predictors import FrozenBank
@@ -29,6 +30,8 @@ __all__ = ["Learner", "LearnerCounts"]
 _LOG = logging.getLogger(__name__)
 
 _PARTS = ("quality", "length", "billing", "latency")
+
+_LATEST_EVENTS = 200.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,12 +46,26 @@ class LearnerCounts:
         Events that teach nothing: failed calls, other metrics, LLMs that were never in the pool.
     refused
         Events that do not fit: another encoder's vectors, values out of range. Should stay 0.
+    untaught
+        Events without a break until now that taught nothing.
+    refused_share
+        Share of refused events among the latest (about 200).
+    newest_s
+        Unix time of the newest event seen; None before any.
     """
 
     outcomes: int = 0
     feedback: int = 0
     ignored: int = 0
     refused: int = 0
+    untaught: int = 0
+    refused_share: float = 0.0
+    newest_s: float | None = None
+
+    @property
+    def seen(self) -> int:
+        """Events seen, whether they taught or not."""
+        return self.outcomes + self.feedback + self.ignored + self.refused
 
 
 class Learner:
@@ -102,6 +119,7 @@ class Learner:
         self.judging = Judging()
         self._position = 0
         self._version = 0
+        self._last_banks = LastBanks()
         self._frozen: tuple[list[str], FrozenBank | None, FrozenBank | None] = ([], None, None)
         for spec in specs:
             if spec.name in self._specs:
@@ -168,6 +186,7 @@ class Learner:
                 if event.seq > self._position:
                     self._learn_one(event)
                     self._position = event.seq
+                    self.counts.newest_s = event.created_at_s
                     learned += 1
         return learned
 
@@ -193,9 +212,14 @@ class Learner:
         with self._lock:
             self._version += 1
             names = list(self._specs)
-            rows = [list(self._models).index(name) for name in names]
+            places = {name: row for row, name in enumerate(self._models)}
             banks = Banks.of(
-                tuple(self._models.values()), rows, recipe=self.recipe, tags=self._tags, embedding=self._embedding
+                tuple(self._models.values()),
+                [places[name] for name in names],
+                recipe=self.recipe,
+                tags=self._tags,
+                embedding=self._embedding,
+                last=self._last_banks,
             )
             quality_base, length_base = self._base_banks(names)
             return Snapshot(
@@ -209,6 +233,7 @@ class Learner:
                 length_base=length_base,
                 latency=tuple(self._models[name].latency.forecast() for name in names),
                 judgements=tuple(self._models[name].quality.observations for name in names),
+                answers=tuple(self._models[name].length.observations for name in names),
                 cost_scale_usd=self._scale.usd(self._reference_price),
             )
 
@@ -236,11 +261,13 @@ class Learner:
 
         Raises
         ------
+        OtherFeaturesError
+            Where the checkpoint was learned on other features or bases; what is known stays as it was.
         StateError
-            Where the checkpoint was learned on other features or bases or does not fit; what is known stays as it was.
+            Where it does not fit; what is known stays as it was.
         """
         if checkpoint.features != self.fingerprint:
-            raise StateError(
+            raise OtherFeaturesError(
                 f"The checkpoint was learned on features {checkpoint.features!r}, but this router has "
                 f"{self.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
             )
@@ -261,6 +288,22 @@ class Learner:
                 self.reference, self._reference_price = checkpoint.reference, checkpoint.reference_price
             self._settle_reference()
 
+    def merge(self, checkpoint: Checkpoint) -> None:
+        """Add what another learner has learned; position and pool stay as they are.
+
+        LLMs that are not known here are kept for when they join the pool. See `mixllm.learning.merging.merged` for what
+        adds up exactly, and what of it is the caller's duty: what both have learned counts twice.
+
+        Raises
+        ------
+        OtherFeaturesError
+            Where it was learned on other features or bases; what is known stays as it was.
+        StateError
+            Where it does not fit, or is what is known here already; what is known stays as it was.
+        """
+        with self._lock:
+            self.restore(merged(self.checkpoint(), checkpoint))
+
     def _put(self, spec: LLMSpec) -> None:
         self._prices[spec.name] = _price_of(spec)
         self._specs[spec.name] = spec
@@ -276,6 +319,13 @@ class Learner:
             self._reference_price = _price_of(self._specs[self.reference])
 
     def _learn_one(self, event: LearningEvent) -> None:
+        counts = self.counts
+        taught, refused = counts.outcomes + counts.feedback, counts.refused
+        self._teach(event)
+        counts.untaught = 0 if counts.outcomes + counts.feedback > taught else counts.untaught + 1
+        counts.refused_share += ((counts.refused > refused) - counts.refused_share) / _LATEST_EVENTS
+
+    def _teach(self, event: LearningEvent) -> None:
         model = self._models.get(event.llm)
         if model is None:
             self.counts.ignored += 1

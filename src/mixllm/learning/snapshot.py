@@ -43,8 +43,8 @@ class Snapshot:
         Factors between billed cost and list price, over `length_features`.
     latency
         Expected times of each LLM.
-    judgements
-        Judgements that each LLM's quality rests on.
+    judgements, answers
+        Judgements that each LLM's quality rests on, and answers that its length rests on: sums of their weights.
     cost_scale_usd
         c_ref, the reference LLM's mean cost on this traffic.
     quality_base, length_base
@@ -62,6 +62,7 @@ class Snapshot:
     cost_scale_usd: float
     quality_base: FrozenBank | None = None
     length_base: FrozenBank | None = None
+    answers: tuple[float, ...] = ()
     _rates: tuple[NDArray[np.float64], ...] = field(init=False, repr=False)
     _judgements: NDArray[np.float64] = field(init=False, repr=False)
     _limits: tuple[tuple[int, int], ...] = field(init=False, repr=False)

@@ -65,6 +65,22 @@ class LinearBank:
             residual_variances[row] = model.residual_variance()
         return cls(means=means, covariances=covariances, residual_variances=residual_variances)
 
+    def renewed(
+        self, models: Sequence[BayesianLinear], *, changed: Sequence[int], prior_means: NDArray[np.float64]
+    ) -> Self:
+        """Return what `stack` would, where since this one was made only the models at the places `changed` learned.
+
+        Prior means may all have changed: they are what the pool has in common.
+        """
+        covariances, residual_variances = self.covariances.copy(), self.residual_variances.copy()
+        for row in changed:
+            covariances[row] = models[row].covariance
+            residual_variances[row] = models[row].residual_variance()
+        means = np.empty(self.means.shape, np.float32)
+        for row, model in enumerate(models):
+            means[row] = model.mean_from(prior_means[row])
+        return type(self)(means=means, covariances=covariances, residual_variances=residual_variances)
+
     def predict(self, features: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return means and standard deviations at `features`, shape (D,); both of shape (K,)."""
         z = np.asarray(features, np.float32)

@@ -64,11 +64,18 @@ class BayesianLinear:
     def __init__(self, *, prior: BlockPrior, noise_variance: float) -> None:
         self.prior = prior
         self.noise_variance = positive("noise_variance", noise_variance)
+        self._prior_precision = prior.precision()
         self._gram = np.zeros((prior.dimension, prior.dimension))
         self._moment = np.zeros(prior.dimension)
         self._square = 0.0
         self._weight = 0.0
+        self._revision = 0
         self._refactor()
+
+    @property
+    def revision(self) -> int:
+        """Rises with every change of what is known."""
+        return self._revision
 
     @property
     def dimension(self) -> int:
@@ -87,12 +94,17 @@ class BayesianLinear:
 
     def mean_from(self, prior_mean: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the posterior mean of the weights as it is with another prior mean θ0, shape (D,)."""
-        return self._covariance @ (self.prior.precision() * prior_mean + self._moment / self.noise_variance)
+        return self._covariance @ (self._prior_precision * prior_mean + self._moment / self.noise_variance)
 
     @property
     def covariance(self) -> NDArray[np.float64]:
         """Posterior covariance of the weights, shape (D, D); a copy."""
         return self._covariance.copy()
+
+    @property
+    def sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Σ w z zᵀ, shape (D, D), and Σ w z y, shape (D,), as they are inside: to be read at once, never changed."""
+        return self._gram, self._moment
 
     def residual_variance(self) -> float:
         """Return the mean squared residual of what was learned, shrunk towards `noise_variance` by ten pseudo-targets.
@@ -131,6 +143,7 @@ class BayesianLinear:
         self._information += (weight * target / self.noise_variance) * z
         self._square += weight * target * target
         self._weight += weight
+        self._revision += 1
         self._updates_since_refactor += 1
         if self._updates_since_refactor >= _REFACTOR_EVERY:
             self._refactor()
@@ -224,14 +237,15 @@ class BayesianLinear:
 
     def _precision_with(self, gram: NDArray[np.float64]) -> NDArray[np.float64]:
         precision: NDArray[np.float64] = gram / self.noise_variance
-        precision[np.diag_indices_from(precision)] += self.prior.precision()
+        precision[np.diag_indices_from(precision)] += self._prior_precision
         return precision
 
     def _refactor(self) -> None:
         inverse = np.linalg.inv(self._precision_with(self._gram))
         self._covariance = (inverse + inverse.T) / 2
-        self._information = self.prior.precision() * self.prior.mean() + self._moment / self.noise_variance
+        self._information = self._prior_precision * self.prior.mean() + self._moment / self.noise_variance
         self._updates_since_refactor = 0
+        self._revision += 1
 
     def _checked(self, features: FloatArray) -> NDArray[np.float64]:
         z = np.asarray(features, dtype=np.float64)

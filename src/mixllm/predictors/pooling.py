@@ -44,11 +44,11 @@ def pooled_prior_means(
         return np.zeros((0, slopes.dimension))
     if any(model.dimension != slopes.dimension for model in models):
         raise InvalidValueError("models", [model.dimension for model in models], f"of dimension {slopes.dimension}")
-    states = [model.state() for model in models]
+    states = [model.sums for model in models]
     noise = np.array([model.noise_variance for model in models])
-    counts = np.array([state["gram"][-1, -1] for state in states])
+    counts = np.array([gram[-1, -1] for gram, _ in states])
     levels = np.array([model.prior.bias_mean for model in models])
-    totals = np.array([state["moment"][-1] for state in states])
+    totals = np.array([sums[-1] for _, sums in states])
     if share_level:
         # Only of those with data: a sum over more terms rounds otherwise, and LLMs without data must move nobody.
         seen = counts > 0
@@ -57,14 +57,14 @@ def pooled_prior_means(
         levels = np.full(len(models), level)
     precision = np.diag(slopes.precision()[:-1])
     moment = np.zeros(slopes.dimension - 1)
-    for row, state in enumerate(states):
+    for row, (gram, targets) in enumerate(states):
         if counts[row] == 0:
             continue
-        sums = state["gram"][-1, :-1]
+        sums = gram[-1, :-1]
         effective = counts[row] + models[row].prior.bias_precision * noise[row]
-        precision += (state["gram"][:-1, :-1] - np.outer(sums, sums / effective)) / noise[row]
+        precision += (gram[:-1, :-1] - np.outer(sums, sums / effective)) / noise[row]
         level_residual = (totals[row] - counts[row] * levels[row]) / effective
-        moment += (state["moment"][:-1] - sums * (levels[row] + level_residual)) / noise[row]
+        moment += (targets[:-1] - sums * (levels[row] + level_residual)) / noise[row]
     means = np.empty((len(models), slopes.dimension))
     means[:, :-1] = np.linalg.solve(precision, moment)
     means[:, -1] = levels

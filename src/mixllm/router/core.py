@@ -67,6 +67,10 @@ class RouterCore(RoutedPool):
         Whether the store keeps the encoded text beside its vector.
     checkpoint_interval_s
         How often learned state is kept.
+    stalled_after_s
+        See `LearningWorker`.
+    quarantine
+        Whether checkpoints that are found unusable are marked in the store.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class RouterCore(RoutedPool):
         price: Callable[[LLMSpec], LLMSpec],
         store_prompts: bool = False,
         checkpoint_interval_s: float = 30.0,
+        stalled_after_s: float = 60.0,
+        quarantine: bool = True,
     ) -> None:
         super().__init__(learner=learner, store=store, clock=clock, price=price)
         self.encoder = encoder
@@ -97,8 +103,9 @@ class RouterCore(RoutedPool):
             publish=self._publish,
             clock=clock,
             checkpoint_interval_s=checkpoint_interval_s,
+            stalled_after_s=stalled_after_s,
         )
-        self.worker.restore()
+        self.worker.restore(quarantine=quarantine)
         self._snapshot = learner.snapshot()
 
     # ---- decide ---------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ class RoutedPool:
         self._price = price
         self._pool_lock = threading.Lock()
         self._publish_lock = threading.Lock()
+        self._swaps = 0
         self._replay_pool_changes()
         self._snapshot = learner.snapshot()
 
@@ -42,6 +43,11 @@ class RoutedPool:
     def snapshot(self) -> Snapshot:
         """What decisions are made from now."""
         return self._snapshot
+
+    @property
+    def swaps(self) -> int:
+        """How often a new snapshot took the place of another."""
+        return self._swaps
 
     @property
     def llms(self) -> tuple[LLMSpec, ...]:
@@ -96,6 +102,7 @@ class RoutedPool:
         with self._publish_lock:
             if snapshot.version > self._snapshot.version:
                 self._snapshot = snapshot
+                self._swaps += 1
 
     def _replay_pool_changes(self) -> None:
         for change in self.store.pool_changes():

@@ -23,11 +23,14 @@ from mixllm.types import (
     OutcomeEvent,
     OutcomeStatus,
     PoolChange,
+    StateInfo,
     StoredDecision,
 )
 from mixllm.units import non_negative
 
 __all__ = ["MemoryStore"]
+
+_DAY_S = 86_400.0
 
 
 class _Entry:
@@ -63,7 +66,9 @@ class MemoryStore:
     max_decisions
         Most decisions that are remembered.
     keep_states
-        How many checkpoints of learned state are kept.
+        How many of the newest checkpoints of learned state are kept.
+    keep_daily_states
+        On how many days (UTC) the day's last checkpoint is kept too.
 
     Notes
     -----
@@ -78,9 +83,10 @@ class MemoryStore:
     >>> store.close()
     """
 
-    def __init__(self, *, max_decisions: int = 100_000, keep_states: int = 10) -> None:
+    def __init__(self, *, max_decisions: int = 100_000, keep_states: int = 10, keep_daily_states: int = 7) -> None:
         self._max_decisions = at_least("max_decisions", max_decisions, 1)
         self._keep_states = at_least("keep_states", keep_states, 1)
+        self._keep_daily_states = at_least("keep_daily_states", keep_daily_states, 0)
         self._lock = threading.Lock()
         self._closed = False
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
@@ -94,6 +100,7 @@ class MemoryStore:
         self._dropped = 0
         self._pool: OrderedDict[str, PoolChange] = OrderedDict()
         self._states: OrderedDict[int, LearnedState] = OrderedDict()
+        self._quarantined: dict[int, str] = {}
 
     def append_decision(self, record: DecisionRecord) -> None:
         """Keep a decision; one of a known id is dropped and counted.
@@ -176,6 +183,12 @@ class MemoryStore:
             self._refuse_closed()
             return [self._events[key] for key in islice(self._seqs.above(seq), min(limit, sys.maxsize))]
 
+    def last_seq(self) -> int:
+        """Return the `seq` of the newest event; 0 where there was none."""
+        with self._lock:
+            self._refuse_closed()
+            return self._last_seq
+
     def wait_for_events(self, seq: int, *, timeout_s: float) -> bool:
         """Return True as soon as there are events after `seq`; False after `timeout_s`, or when closed."""
         at_least("seq", seq, 0)
@@ -199,26 +212,53 @@ class MemoryStore:
             return list(self._pool.values())
 
     def save_state(self, state: LearnedState) -> None:
-        """Keep a checkpoint, and forget all but the newest `keep_states`."""
+        """Keep a checkpoint, and forget what is older than the parameters say."""
         with self._lock:
             self._refuse_closed()
             self._states[state.version] = state
             self._states.move_to_end(state.version)
-            while len(self._states) > self._keep_states:
-                self._states.popitem(last=False)
+            self._quarantined.pop(state.version, None)
+            self._forget_states()
 
     def load_state(self, version: int | None = None) -> LearnedState | None:
-        """Return the checkpoint of `version`, or the one saved last; None where there is none."""
+        """Return the checkpoint of `version`, or the one saved last that is not quarantined; else None."""
         with self._lock:
             self._refuse_closed()
-            newest = next(reversed(self._states), None)
-            return self._states.get(newest if version is None else version) if newest is not None else None
+            if version is None:
+                version = next((one for one in reversed(self._states) if one not in self._quarantined), None)
+            return None if version is None else self._states.get(version)
 
     def state_versions(self) -> Sequence[int]:
-        """Return the versions of the kept checkpoints, oldest first."""
+        """Return the versions of the kept checkpoints that are not quarantined, oldest first."""
+        return [state.version for state in self.states() if state.quarantined is None]
+
+    def states(self) -> Sequence[StateInfo]:
+        """Return what is known of every kept checkpoint, quarantined ones too, oldest first."""
         with self._lock:
             self._refuse_closed()
-            return list(self._states)
+            return [
+                StateInfo(
+                    version=state.version,
+                    position=state.position,
+                    created_at_s=state.created_at_s,
+                    size_bytes=len(state.payload),
+                    quarantined=self._quarantined.get(state.version),
+                )
+                for state in self._states.values()
+            ]
+
+    def quarantine_state(self, version: int, reason: str) -> None:
+        """Mark a checkpoint as not to be used, and keep it."""
+        with self._lock:
+            self._refuse_closed()
+            if version in self._states:
+                self._quarantined[version] = reason
+
+    def release_state(self, version: int) -> None:
+        """Take the mark of `quarantine_state` away."""
+        with self._lock:
+            self._refuse_closed()
+            self._quarantined.pop(version, None)
 
     def flush(self) -> None:
         """Return at once: everything appended is in memory."""
@@ -273,6 +313,17 @@ class MemoryStore:
         for feedback_id in entry.feedback:
             del self._feedback[feedback_id]
         self._outcomes -= len(entry.outcomes)
+
+    def _forget_states(self) -> None:
+        usable = [state for state in self._states.values() if state.version not in self._quarantined]
+        last_of_day: dict[float, int] = {}
+        for state in reversed(usable):
+            if len(last_of_day) < self._keep_daily_states:
+                last_of_day.setdefault(state.created_at_s // _DAY_S, state.version)
+        kept = {state.version for state in usable[-self._keep_states :]}.union(last_of_day.values())
+        for state in usable:
+            if state.version not in kept:
+                del self._states[state.version]
 
     def _refuse_closed(self) -> None:
         if self._closed:

@@ -128,7 +128,13 @@ _REPORTING = Migration(
     ),
 )
 
-MIGRATIONS = (_TABLES, _REPORTING)
+_QUARANTINE = Migration(
+    version=3,
+    purpose="checkpoints that are kept and not used",
+    statements=("ALTER TABLE states ADD COLUMN quarantined TEXT",),
+)
+
+MIGRATIONS = (_TABLES, _REPORTING, _QUARANTINE)
 """Every step, in order."""
 
 SCHEMA_VERSION = MIGRATIONS[-1].version

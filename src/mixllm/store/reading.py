@@ -6,7 +6,16 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from mixllm.store.rows import decision_from_body, feedback_from_body, outcome_from_body, pool_change_from_body
-from mixllm.types import Decision, Feedback, LearnedState, LearningEvent, Outcome, PoolChange, StoredDecision
+from mixllm.types import (
+    Decision,
+    Feedback,
+    LearnedState,
+    LearningEvent,
+    Outcome,
+    PoolChange,
+    StateInfo,
+    StoredDecision,
+)
 
 __all__ = [
     "KnownDecision",
@@ -17,7 +26,7 @@ __all__ = [
     "read_last_seq",
     "read_pool_changes",
     "read_state",
-    "read_state_versions",
+    "read_states",
     "read_totals",
 ]
 
@@ -148,12 +157,12 @@ def read_pool_changes(connection: sqlite3.Connection) -> Sequence[PoolChange]:
 
 
 def read_state(connection: sqlite3.Connection, version: int | None) -> LearnedState | None:
-    """Return the checkpoint of `version`, or the one that was saved last."""
+    """Return the checkpoint of `version`, or the one that was saved last and is not quarantined."""
     if version is not None and version > _MAX_INTEGER:
         return None
-    where, parameters = ("", ()) if version is None else ("WHERE version = ?", (version,))
+    where, parameters = ("quarantined IS NULL", ()) if version is None else ("version = ?", (version,))
     row = connection.execute(
-        f"SELECT version, position, created_at_s, payload FROM states {where} ORDER BY seq DESC LIMIT 1",  # noqa: S608 -- both texts are constants
+        f"SELECT version, position, created_at_s, payload FROM states WHERE {where} ORDER BY seq DESC LIMIT 1",  # noqa: S608 -- both texts are constants
         parameters,
     ).fetchone()
     if row is None:
@@ -161,9 +170,13 @@ def read_state(connection: sqlite3.Connection, version: int | None) -> LearnedSt
     return LearnedState(version=row[0], position=row[1], created_at_s=row[2], payload=row[3])
 
 
-def read_state_versions(connection: sqlite3.Connection) -> Sequence[int]:
-    """Return the versions of the kept checkpoints, oldest first."""
-    return [version for (version,) in connection.execute("SELECT version FROM states ORDER BY seq").fetchall()]
+def read_states(connection: sqlite3.Connection) -> Sequence[StateInfo]:
+    """Return what is known of every kept checkpoint, oldest first."""
+    query = "SELECT version, position, created_at_s, length(payload), quarantined FROM states ORDER BY seq"
+    return [
+        StateInfo(version=version, position=position, created_at_s=at_s, size_bytes=size, quarantined=reason)
+        for version, position, at_s, size, reason in connection.execute(query).fetchall()
+    ]
 
 
 def read_totals(connection: sqlite3.Connection) -> dict[str, int]:

@@ -23,7 +23,7 @@ from mixllm.store.reading import (
     read_last_seq,
     read_pool_changes,
     read_state,
-    read_state_versions,
+    read_states,
     read_totals,
 )
 from mixllm.store.rows import checked_feedback, pool_change_body
@@ -37,6 +37,7 @@ from mixllm.types import (
     LearningEvent,
     OutcomeEvent,
     PoolChange,
+    StateInfo,
     StoredDecision,
 )
 from mixllm.units import non_negative
@@ -49,7 +50,14 @@ _OTHERS_POLL_S = 0.5
 _MAX_DELAY_S = 60.0
 _MAX_BUSY_S = 3600.0
 
-_NEWEST_STATES = "DELETE FROM states WHERE seq NOT IN (SELECT seq FROM states ORDER BY seq DESC LIMIT ?)"
+_FORGET_STATES = """
+DELETE FROM states WHERE quarantined IS NULL
+AND seq NOT IN (SELECT seq FROM states WHERE quarantined IS NULL ORDER BY seq DESC LIMIT ?)
+AND seq NOT IN (
+    SELECT max(seq) FROM states WHERE quarantined IS NULL
+    GROUP BY cast(created_at_s / 86400 AS INTEGER) ORDER BY max(seq) DESC LIMIT ?
+)
+"""
 
 
 class SQLiteStore:
@@ -73,7 +81,9 @@ class SQLiteStore:
     busy_timeout_s
         How long a transaction waits for another process's lock before it fails.
     keep_states
-        How many checkpoints of learned state are kept.
+        How many of the newest checkpoints of learned state are kept.
+    keep_daily_states
+        On how many days (UTC) the day's last checkpoint is kept too.
 
     Raises
     ------
@@ -107,7 +117,8 @@ class SQLiteStore:
     outcome stored before the feedback, else the decision's; it is fixed when the feedback is stored, so that learning
     from the same events again gives the same. The first of repeated decisions or outcomes counts.
 
-    **Checkpoints.** The newest checkpoint is the one saved last. Saving a version again replaces it.
+    **Checkpoints.** The newest checkpoint is the one saved last. Saving a version again replaces it. Quarantined ones
+    are never forgotten, and do not count.
 
     Prompts are in the file only where `DecisionRecord.prompt` is set.
 
@@ -135,6 +146,7 @@ class SQLiteStore:
         max_queue_bytes: int = 256 * 1024 * 1024,
         busy_timeout_s: float = 5.0,
         keep_states: int = 10,
+        keep_daily_states: int = 7,
     ) -> None:
         if not os.fspath(path) or os.fspath(path) == ":memory:" or "\0" in os.fspath(path):
             raise InvalidValueError("path", path, "the path of a file (MemoryStore keeps everything in memory)")
@@ -145,6 +157,7 @@ class SQLiteStore:
         self._max_queue_bytes = at_least("max_queue_bytes", max_queue_bytes, 1)
         self._busy_timeout_s = seconds("busy_timeout_s", busy_timeout_s, most=_MAX_BUSY_S)
         self._keep_states = at_least("keep_states", keep_states, 1)
+        self._keep_daily_states = at_least("keep_daily_states", keep_daily_states, 0)
 
         connection = open_writer(self._path, busy_timeout_s=self._busy_timeout_s)
         try:
@@ -246,6 +259,11 @@ class SQLiteStore:
         with self._readers.connection() as connection:
             return read_events(connection, seq, limit=limit)
 
+    def last_seq(self) -> int:
+        """Return the `seq` of the newest durable event; 0 where there is none."""
+        with self._readers.connection() as connection:
+            return read_last_seq(connection)
+
     def wait_for_events(self, seq: int, *, timeout_s: float) -> bool:
         """Return True as soon as there are durable events after `seq`; False after `timeout_s`, or when closed.
 
@@ -282,26 +300,38 @@ class SQLiteStore:
             return read_pool_changes(connection)
 
     def save_state(self, state: LearnedState) -> None:
-        """Keep a checkpoint, and forget all but the newest `keep_states`; returns when durable."""
+        """Keep a checkpoint, and forget what is older than the parameters say; returns when durable."""
         row = (state.version, state.position, state.created_at_s, state.payload)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "INSERT OR REPLACE INTO states (version, position, created_at_s, payload) VALUES (?, ?, ?, ?)", row
             )
-            connection.execute(_NEWEST_STATES, (self._keep_states,))
+            connection.execute(_FORGET_STATES, (self._keep_states, self._keep_daily_states))
 
         self._writer.call(write)
 
     def load_state(self, version: int | None = None) -> LearnedState | None:
-        """Return the checkpoint of `version`, or the one saved last; None where there is none."""
+        """Return the checkpoint of `version`, or the one saved last that is not quarantined; else None."""
         with self._readers.connection() as connection:
             return read_state(connection, version)
 
     def state_versions(self) -> Sequence[int]:
-        """Return the versions of the kept checkpoints, oldest first."""
+        """Return the versions of the kept checkpoints that are not quarantined, oldest first."""
+        return [state.version for state in self.states() if state.quarantined is None]
+
+    def states(self) -> Sequence[StateInfo]:
+        """Return what is known of every kept checkpoint, quarantined ones too, oldest first."""
         with self._readers.connection() as connection:
-            return read_state_versions(connection)
+            return read_states(connection)
+
+    def quarantine_state(self, version: int, reason: str) -> None:
+        """Mark a checkpoint as not to be used, and keep it; returns when durable."""
+        self._mark_state(version, reason)
+
+    def release_state(self, version: int) -> None:
+        """Take the mark of `quarantine_state` away; returns when durable."""
+        self._mark_state(version, None)
 
     def flush(self) -> None:
         """Return when everything appended so far is durable; raises `StoreError` where the file cannot be written."""
@@ -314,6 +344,12 @@ class SQLiteStore:
         """
         with self._readers.connection() as connection:
             return {**read_totals(connection), "dropped": self._writer.dropped}
+
+    def _mark_state(self, version: int, reason: str | None) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE states SET quarantined = ? WHERE version = ?", (reason, version))
+
+        self._writer.call(write)
 
     def close(self) -> None:
         """Write what is queued and release everything; later calls raise `StoreClosedError`.

@@ -72,8 +72,9 @@ def check_gateway(url: str, *, timeout_s: float) -> Finding:
         return fail("gateway", str(error), "Give another gateway.port, or stop what uses it.")
     except MixLLMError as error:
         return fail("gateway", str(error), "Correct --url.")
-    if readiness.problems:
-        return warn("gateway", f"runs at {shown}, but: {printable('; '.join(readiness.problems))}", "See its log.")
+    wrong = (*readiness.problems, *readiness.warnings)
+    if wrong:
+        return warn("gateway", f"runs at {shown}, but: {printable('; '.join(wrong))}", "See its log.")
     return ok("gateway", f"runs at {shown} with {readiness.llms} LLMs and is {printable(readiness.status)}")
 
 

@@ -14,17 +14,16 @@ from mixllm.assembly import build_encoder, build_features
 from mixllm.cli.checks.finding import Finding, fail, ok, warn
 from mixllm.cli.output import seconds
 from mixllm.config import Config, StoreConfig
-from mixllm.errors import MixLLMError, StateError
+from mixllm.errors import MixLLMError, NewerStateError, StateError
 from mixllm.interfaces import FeatureMap
 from mixllm.learning import Checkpoint
 from mixllm.store.database import store_fault
 from mixllm.store.migrations import APPLICATION_ID, SCHEMA_VERSION
-from mixllm.store.reading import read_last_seq, read_state, read_totals
+from mixllm.store.reading import read_last_seq, read_state, read_states, read_totals
 
 __all__ = ["check_encoder", "check_store"]
 
 _PROBE = "What is the capital of France?"
-_SCHEMA_WITH_TOTALS = 2
 
 
 def check_encoder(config: Config) -> tuple[list[Finding], FeatureMap | None]:
@@ -87,12 +86,24 @@ def _look(reader: sqlite3.Connection, path: Path, features: FeatureMap | None) -
     if verdict != "ok":
         yield fail("store", f"{path} is damaged ({verdict})", "Move it aside and restore a copy.")
         return
-    if version < _SCHEMA_WITH_TOTALS:
+    if version < SCHEMA_VERSION:
         yield ok("store", f"{path} has format {version}; it is brought to {SCHEMA_VERSION} when a gateway starts")
         return
     totals = ", ".join(f"{count} {name}" for name, count in read_totals(reader).items())
     yield ok("store", f"{path} is intact, format {version}: {totals}")
     yield _checkpoint(reader, features)
+    yield from _quarantine(reader)
+
+
+def _quarantine(reader: sqlite3.Connection) -> Iterator[Finding]:
+    aside = [info for info in read_states(reader) if info.quarantined is not None]
+    if aside:
+        newest = aside[-1]
+        yield warn(
+            "quarantine",
+            f"{len(aside)} checkpoints are kept and not used; version {newest.version}: {newest.quarantined}",
+            "mixllm state list shows them; mixllm state release VERSION lets one be used.",
+        )
 
 
 def _checkpoint(reader: sqlite3.Connection, features: FeatureMap | None) -> Finding:
@@ -103,6 +114,8 @@ def _checkpoint(reader: sqlite3.Connection, features: FeatureMap | None) -> Find
     when = datetime.fromtimestamp(state.created_at_s, tz=UTC).isoformat(sep=" ", timespec="seconds")
     try:
         checkpoint = Checkpoint.from_bytes(state.payload)
+    except NewerStateError as error:
+        return warn("checkpoint", f"version {state.version}: {error}", "Upgrade: pip install -U mixllm")
     except StateError as error:
         return warn(
             "checkpoint", f"version {state.version}: {error}", "Nothing, if it is rare: an older one is taken instead."
