@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mixllm.errors import StateError, StoreClosedError, StoreError
 from mixllm.interfaces import Clock, Store
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.learner import Learner
 from mixllm.learning.snapshot import Snapshot
-from mixllm.types import LearnedState
+from mixllm.types import LearnedState, LearningEvent
 from mixllm.units import non_negative, positive
 
 __all__ = ["LearningWorker"]
@@ -35,6 +35,8 @@ class LearningWorker:
         What learns.
     publish
         Called with each new snapshot.
+    observe
+        Called with each batch of events when it has been learned, e.g. to charge what they cost; None: nobody looks.
     clock
         Times checkpoints.
     min_publish_interval_s
@@ -49,6 +51,7 @@ class LearningWorker:
         store: Store,
         learner: Learner,
         publish: Callable[[Snapshot], None],
+        observe: Callable[[Sequence[LearningEvent]], None] | None = None,
         clock: Clock,
         min_publish_interval_s: float = 0.02,
         checkpoint_interval_s: float = 30.0,
@@ -56,6 +59,7 @@ class LearningWorker:
         self.store = store
         self.learner = learner
         self.publish = publish
+        self.observe = observe
         self.clock = clock
         self.min_publish_interval_s = non_negative("min_publish_interval_s", min_publish_interval_s)
         self.checkpoint_interval_s = positive("checkpoint_interval_s", checkpoint_interval_s)
@@ -96,6 +100,8 @@ class LearningWorker:
             try:
                 while events := self.store.events_after(self.learner.position, limit=_BATCH_EVENTS):
                     learned += self.learner.learn(events)
+                    if self.observe is not None:
+                        self.observe(events)
             finally:
                 # Also where the store failed in between: what was learned until then would otherwise wait for more.
                 if learned:

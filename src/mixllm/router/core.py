@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from mixllm.errors import StateError
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import Checkpoint, Learner, LearningWorker, Snapshot
 from mixllm.registry import InFlight
+from mixllm.router.budget import Budget
 from mixllm.router.decision_ids import new_decision_id
 from mixllm.router.judgements import judgement
 from mixllm.router.pool import RoutedPool
@@ -67,6 +69,8 @@ class RouterCore(RoutedPool):
         Whether the store keeps the encoded text beside its vector.
     checkpoint_interval_s
         How often learned state is kept.
+    budget
+        What may be spent; None: no limit.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class RouterCore(RoutedPool):
         price: Callable[[LLMSpec], LLMSpec],
         store_prompts: bool = False,
         checkpoint_interval_s: float = 30.0,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(learner=learner, store=store, clock=clock, price=price)
         self.encoder = encoder
@@ -89,6 +94,7 @@ class RouterCore(RoutedPool):
         self.maker = maker
         self.store_prompts = store_prompts
         self.in_flight = InFlight(clock=clock)
+        self.budget = budget
         self._rng = rng
         self._closed = False
         self.worker = LearningWorker(
@@ -99,6 +105,9 @@ class RouterCore(RoutedPool):
             checkpoint_interval_s=checkpoint_interval_s,
         )
         self.worker.restore()
+        if budget is not None:
+            budget.open(store, until_seq=learner.position)
+            self.worker.observe = budget.charge
         self._snapshot = learner.snapshot()
 
     # ---- decide ---------------------------------------------------------------------------------------------------
@@ -121,6 +130,8 @@ class RouterCore(RoutedPool):
             Where hard constraints rule out every LLM.
         UnknownLLMError
             Where the pool has no LLM named `llm`.
+        BudgetExhaustedError
+            Where the budget is spent.
         """
         query = Query(text=query) if isinstance(query, str) else query
         snapshot = self._snapshot
@@ -134,14 +145,15 @@ class RouterCore(RoutedPool):
             in_flight=self._waiting(snapshot),
         )
         seed = int(self._rng.integers(0, 1 << 63))
-        choice = self.maker.choose(
-            query,
+        choose = partial(
+            self.maker.choose,
             specs=snapshot.specs,
             forecasts=forecasts,
             cost_scale_usd=snapshot.cost_scale_usd,
             draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
             forced=llm,
         )
+        choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
         created_at_s = self.clock.time_s()
         decision = Decision(
             decision_id=new_decision_id(created_at_s),
@@ -168,6 +180,8 @@ class RouterCore(RoutedPool):
         )
         if expect_outcome:
             self.in_flight.start(decision.decision_id, decision.llm, key_id=decision.key_id)
+            if self.budget is not None:
+                self.budget.reserve(decision)
         return decision
 
     # ---- learn ----------------------------------------------------------------------------------------------------
