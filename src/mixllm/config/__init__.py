@@ -1,5 +1,7 @@
 """The configuration: one YAML file, and ``MIXLLM_*`` variables over it."""
 
+from mixllm.config.budget import BudgetConfig, KeyBudgetConfig
+from mixllm.config.key_names import key_name
 from mixllm.config.pool import ModelEntry, ModelInfo, ModelParams
 from mixllm.config.reading import decode_model_entry, load_config, parse_config
 from mixllm.config.schema import (
@@ -16,10 +18,12 @@ from mixllm.config.schema import (
 )
 
 __all__ = [
+    "BudgetConfig",
     "Config",
     "DomainConfig",
     "EncoderConfig",
     "GatewayConfig",
+    "KeyBudgetConfig",
     "LearningConfig",
     "ModelEntry",
     "ModelInfo",
@@ -30,6 +34,7 @@ __all__ = [
     "StoreConfig",
     "TagsConfig",
     "decode_model_entry",
+    "key_name",
     "load_config",
     "parse_config",
 ]

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from mixllm.config.budget import BudgetConfig
 from mixllm.config.pool import ModelEntry
 from mixllm.config.section import Section, check_given
 from mixllm.errors import InvalidValueError
@@ -290,6 +291,7 @@ class Config(Section, frozen=True, kw_only=True):
 
     model_list: tuple[ModelEntry, ...] = ()
     routing: RoutingConfig = RoutingConfig()
+    budget: BudgetConfig = BudgetConfig()
     encoder: EncoderConfig = EncoderConfig()
     tags: TagsConfig = TagsConfig()
     learning: LearningConfig = LearningConfig()

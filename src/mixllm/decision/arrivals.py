@@ -33,10 +33,10 @@ class Arrivals:
     Examples
     --------
     >>> arrivals = Arrivals(start_s=0.0)
-    >>> for second in range(10, 7210, 10):
+    >>> for second in range(0, 7200, 10):
     ...     arrivals.count(float(second))
-    >>> round(arrivals.expected(7200.0, 10_800.0))
-    360
+    >>> round(arrivals.expected(7200.0, 10_800.0), -1)
+    360.0
     """
 
     def __init__(self, *, start_s: float, memory_s: float = 4 * _BIN_S, doubt_s: float = 600.0) -> None:

@@ -39,8 +39,8 @@ class Pacer:
 
     Steps are in units of the target ρ, so that η means the same for cents and for dollars. A call's expected cost moves
     μ when it is decided, and the measured cost moves it by the difference when it is known: however late that is, the
-    sum of the steps is that of the measured costs. η falls from `first_step` as 1/n to `step`, and no further, so that a
-    drift is followed for ever. μ is never below 0: a budget is a limit, not a target.
+    sum of the steps is that of the measured costs. η falls from `first_step` as 1/n to `step`, and no further, so that
+    a drift is followed for ever. μ is never below 0: a budget is a limit, not a target.
 
     Examples
     --------

@@ -1,5 +1,7 @@
 """The router: route · record · feedback · add_llm · remove_llm, on protocols alone."""
 
+from mixllm.router.budget import Budget, BudgetStatus
+from mixllm.router.budget_limits import BudgetLimits, KeyLimits
 from mixllm.router.core import RouterCore
 
-__all__ = ["RouterCore"]
+__all__ = ["Budget", "BudgetLimits", "BudgetStatus", "KeyLimits", "RouterCore"]
