@@ -1,7 +1,7 @@
 """How near spending comes to a budget, and what pacing costs in quality: the router itself over a routing log.
 
 Queries arrive as a Poisson process with a rate of day and night, in an order that makes dear kinds of queries more and
-more frequent (``dearer``), or ever rarer (``cheaper``). What a call cost and how good it was is known only minutes later.
+more frequent (``dearer``), or ever rarer (``cheaper``). What a call cost and how good it was is known minutes later.
 The router starts from nothing. Its λ is so high that without a budget it would spend more than any of them.
 """
 
@@ -22,7 +22,9 @@ from mixllm import LLMSpec, Outcome, Query, Router
 from mixllm.clock import ManualClock
 from mixllm.config import PolicyConfig, RoutingConfig
 from mixllm.decision import Period
+from mixllm.encoders import StaticEncoder
 from mixllm.errors import BudgetExhaustedError
+from mixllm.interfaces import Encoder
 from mixllm.logs import RoutingLog, read_log
 from mixllm.playback import AnswerBook
 from mixllm.router import BudgetLimits, KeyLimits
@@ -37,7 +39,7 @@ LATEST_S = 300.0
 
 LEARN_EVERY = 10
 TRADE_OFF = 30.0
-FIXED = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 15.0, 30.0)
+FIXED = (0.5, 1.0, 2.0, 4.0, 9.0, 30.0)
 SHARES = (0.1, 0.25, 0.5)
 KEY_SHARES = {"key-a": 0.7, "key-b": 0.3}
 """How often each of two keys asks."""
@@ -48,6 +50,37 @@ class RouterInStep(Router):
 
     def _ensure_learning(self) -> None:
         pass
+
+
+class RememberingEncoder:
+    """An encoder that encodes each text once: every run is over the same ones."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.known: dict[str, NDArray[np.float32]] = {}
+
+    @property
+    def dimension(self) -> int:
+        """As the encoder's."""
+        return self.encoder.dimension
+
+    @property
+    def fingerprint(self) -> str:
+        """As the encoder's."""
+        return self.encoder.fingerprint
+
+    def encode(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of `text`."""
+        if text not in self.known:
+            self.known[text] = self.encoder.encode(text)
+        return self.known[text]
+
+    def encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of `texts`."""
+        return self.encoder.encode_batch(texts)
+
+
+ENCODER = RememberingEncoder(StaticEncoder.wordllama())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,12 +220,14 @@ def run(
         clock=clock,
         seed=seed,
     )
+    router.encoder = ENCODER
     waiting: list[tuple[float, str, int, int]] = []
     spent, quality, refused, used = np.zeros(len(stream.rows)), 0.0, 0, []
     known_s = np.zeros(len(stream.rows))
+    pending = 0
 
     def tell(until_s: float) -> None:
-        told = 0
+        nonlocal pending
         while waiting and waiting[0][0] <= until_s:
             at_s, decision_id, row, column = heapq.heappop(waiting)
             clock.advance(max(0.0, at_s - clock.time_s()))
@@ -204,14 +239,11 @@ def run(
             )
             router.record(decision_id, facts)
             router.submit_feedback(decision_id, quality=float(log.quality[row, column]))
-            told += 1
-        nonlocal pending
-        pending += told
+            pending += 1
         if pending >= LEARN_EVERY or (until_s == np.inf and pending):
             router.learn()
             pending = 0
 
-    pending = 0
     with router:
         for number, (row, time_s) in enumerate(zip(stream.rows.tolist(), stream.times_s.tolist(), strict=True)):
             tell(time_s)

@@ -39,13 +39,22 @@ from mixllm.interfaces import Clock, Encoder, FeatureMap, Policy, Store
 from mixllm.learning import Bases, Checkpoint, Learner, LearningWorker, Recipe
 from mixllm.learning.feature_model import FeatureModel
 from mixllm.registry import priced
-from mixllm.router import Budget, BudgetLimits, KeyLimits, RouterCore
+from mixllm.router import Budget, BudgetLimits, KeyLimits, RouterCore, Shadow, Shadows
 from mixllm.saved_router import SavedRouter
 from mixllm.store import MemoryStore, SQLiteStore
 from mixllm.tags import DEFAULT_DOMAINS, Domain, PrototypeTagger, TagFeatures, TruncatedProjection
 from mixllm.types import LLMSpec
 
-__all__ = ["Router", "build_encoder", "build_features", "build_limits", "build_policy", "build_recipe", "build_store"]
+__all__ = [
+    "Router",
+    "build_encoder",
+    "build_features",
+    "build_limits",
+    "build_policy",
+    "build_recipe",
+    "build_shadows",
+    "build_store",
+]
 
 
 class Router(RouterCore):
@@ -147,6 +156,7 @@ class Router(RouterCore):
             store_prompts=store_prompts,
             checkpoint_interval_s=self.learning_config.checkpoint_interval_s,
             budget=None if budget is None else Budget(limits=budget, clock=clock),
+            shadows=build_shadows(self.routing_config),
         )
 
     @classmethod
@@ -334,6 +344,22 @@ def build_policy(config: PolicyConfig) -> Policy:
     if config.warmup_judgements == 0:
         return policy
     return WarmUpPolicy(policy=policy, judgements=config.warmup_judgements, share=config.warmup_share, bounds=bounds)
+
+
+def build_shadows(config: RoutingConfig) -> Shadows | None:
+    """Return the policies that decide beside the live one; None where there are none."""
+    weights = _score_weights(config)
+    shadows = [
+        Shadow(
+            name=shadow.name,
+            maker=DecisionMaker(
+                weights=weights if shadow.trade_off is None else replace(weights, trade_off=shadow.trade_off),
+                policy=build_policy(shadow.policy),
+            ),
+        )
+        for shadow in config.shadow
+    ]
+    return Shadows(shadows) if shadows else None
 
 
 def build_recipe(config: LearningConfig) -> Recipe:

@@ -13,6 +13,7 @@ from mixllm.config.schema import (
     PolicyConfig,
     PrivacyConfig,
     RoutingConfig,
+    ShadowConfig,
     StoreConfig,
     TagsConfig,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "PolicyConfig",
     "PrivacyConfig",
     "RoutingConfig",
+    "ShadowConfig",
     "StoreConfig",
     "TagsConfig",
     "decode_model_entry",

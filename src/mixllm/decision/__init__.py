@@ -5,7 +5,7 @@ from mixllm.decision.bounds import ExplorationBounds
 from mixllm.decision.constraints import why_ineligible
 from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.greedy import GreedyPolicy
-from mixllm.decision.maker import Choice, DecisionMaker
+from mixllm.decision.maker import Choice, DecisionMaker, pick
 from mixllm.decision.pacing import Pacer
 from mixllm.decision.period import Period
 from mixllm.decision.score import ScoreWeights, score
@@ -28,6 +28,7 @@ __all__ = [
     "ThompsonPolicy",
     "UCBPolicy",
     "WarmUpPolicy",
+    "pick",
     "score",
     "why_ineligible",
 ]

@@ -24,7 +24,7 @@ FORCED = "forced"
 
 
 class Choice(Value, frozen=True, kw_only=True):
-    """Which candidate was chosen, among which, by which policy at which λ, and why."""
+    """Which candidate was chosen, among which, by which policy at which λ (divided by `cost_weight`), and why."""
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
@@ -32,6 +32,7 @@ class Choice(Value, frozen=True, kw_only=True):
     policy: str
     trade_off: float
     reason: str
+    cost_weight: float = 1.0
 
 
 class DecisionMaker:
@@ -109,6 +110,7 @@ class DecisionMaker:
             policy=self.policy.name,
             trade_off=weights.trade_off,
             reason=_reason(place, scores, propensities, self.policy.name) + _pacing(weights.trade_off, cost_weight),
+            cost_weight=cost_weight,
         )
 
     def _force(
@@ -134,6 +136,7 @@ class DecisionMaker:
             policy=FORCED,
             trade_off=weights.trade_off,
             reason="the request names this LLM",
+            cost_weight=cost_weight,
         )
 
     def weights_for(self, query: Query, forecasts: Sequence[Forecast], cost_weight: float = 1.0) -> ScoreWeights:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from mixllm.gateway.budget_metrics import budget_metrics, shadow_metrics
 from mixllm.router import RouterCore
 from mixllm.types import Outcome
 
@@ -110,3 +111,7 @@ class _RouterState(Collector):
             judged.add_metric([spec.name], judgements)
         yield under_way
         yield judged
+        if self.router.budget is not None:
+            yield from budget_metrics(self.router.budget.status())
+        if self.router.shadows is not None:
+            yield from shadow_metrics(self.router.shadows.counts())

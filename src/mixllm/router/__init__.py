@@ -3,5 +3,6 @@
 from mixllm.router.budget import Budget, BudgetStatus
 from mixllm.router.budget_limits import BudgetLimits, KeyLimits
 from mixllm.router.core import RouterCore
+from mixllm.router.shadows import Shadow, ShadowCounts, Shadows
 
-__all__ = ["Budget", "BudgetLimits", "BudgetStatus", "KeyLimits", "RouterCore"]
+__all__ = ["Budget", "BudgetLimits", "BudgetStatus", "KeyLimits", "RouterCore", "Shadow", "ShadowCounts", "Shadows"]

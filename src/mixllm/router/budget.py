@@ -41,7 +41,7 @@ class BudgetStatus(Value, frozen=True, kw_only=True):
     total
         The budget over everything; None where there is none.
     keys
-        The budget of every key that has one and has asked.
+        The budget of every key that has one and has asked for something.
     """
 
     period: str
@@ -163,10 +163,11 @@ class Budget:
                 if self._ledger.charge(event):
                     self._account_for(event)
 
-    def status(self) -> BudgetStatus:
-        """Return where the budgets stand now."""
+    def status(self, key_id: str = "") -> BudgetStatus:
+        """Return where the budgets stand now, that of `key_id` in any case."""
         with self._lock:
             self._turn()
+            self._accounts(key_id)
             return BudgetStatus(
                 period=str(self.limits.period),
                 start_s=self._ledger.start_s,
