@@ -39,7 +39,8 @@ LATEST_S = 300.0
 
 LEARN_EVERY = 10
 TRADE_OFF = 30.0
-FIXED = (0.5, 1.0, 2.0, 4.0, 9.0, 30.0)
+_END = 200
+FIXED = (1.0, 2.0, 4.0, 9.0, 30.0)
 SHARES = (0.1, 0.25, 0.5)
 KEY_SHARES = {"key-a": 0.7, "key-b": 0.3}
 """How often each of two keys asks."""
@@ -102,7 +103,8 @@ class Run:
     by_day_usd: Sequence[float]
     quality: float
     refused: int
-    trade_off: Sequence[float]
+    loose_at_end: bool
+    """Whether λ was the requested one when the stream ended: the budget did not bind any more."""
 
 
 def main() -> None:
@@ -152,7 +154,7 @@ def measured(
             log, reference, stream, trade_off=TRADE_OFF, limits=BudgetLimits(period=everything, usd=usd), seed=seed
         )
         numbers = {"error": made.spent_usd / usd - 1.0, "quality_ratio": made.quality / whole_quality}
-        numbers |= {"refused_share": made.refused / queries}
+        numbers |= {"refused_share": made.refused / queries, "loose_at_end": float(made.loose_at_end)}
         if fixed:
             numbers["fixed_quality_ratio"] = hindsight(frontier, usd) / whole_quality
         found[f"{share:.0%}"] = numbers
@@ -269,7 +271,7 @@ def run(
         by_day_usd=[float(spent[days == day].sum()) for day in range(DAYS)],
         quality=quality / len(stream.rows),
         refused=refused,
-        trade_off=used,
+        loose_at_end=bool(np.median(used[-_END:]) == trade_off),
     )
 
 
