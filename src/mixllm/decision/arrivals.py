@@ -9,6 +9,7 @@ __all__ = ["Arrivals"]
 _BINS = 24
 _BIN_S = 3600.0
 _DAY_S = _BINS * _BIN_S
+_DOUBT_S = 600.0
 _LONGEST_GAP_S = 3 * _DAY_S
 
 
@@ -21,27 +22,27 @@ class Arrivals:
         Unix time at which watching begins.
     memory_s
         For each hour of the day, that much of the newest time counts, > 0.
-    doubt_s
-        An hour of the day that was watched for so long counts as much as the mean over the day, > 0.
+    settle_s
+        So much time without an arrival is thought to lie before `start_s`, > 0: a burst at the very start is no rate.
 
     Notes
     -----
-    The rate of hour b is (n_b + doubt · r̄) / (t_b + doubt), with n_b arrivals in t_b seconds of watching it and r̄ the
-    mean rate of everything watched: an hour that was never watched has the mean rate. Counts do not start again with a
+    The rate of hour b is (n_b + 600 s · r̄) / (t_b + 600 s), with n_b arrivals in t_b seconds of watching it and
+    r̄ = Σn_b / (Σt_b + `settle_s`): an hour that was never watched has the mean rate. Counts do not start again with a
     period, so what was seen yesterday paces today. Where t_b is above `memory_s`, n_b and t_b shrink together.
 
     Examples
     --------
-    >>> arrivals = Arrivals(start_s=0.0)
+    >>> arrivals = Arrivals(start_s=0.0, settle_s=60.0)
     >>> for second in range(0, 7200, 10):
     ...     arrivals.count(float(second))
     >>> round(arrivals.expected(7200.0, 10_800.0), -1)
     360.0
     """
 
-    def __init__(self, *, start_s: float, memory_s: float = 4 * _BIN_S, doubt_s: float = 600.0) -> None:
+    def __init__(self, *, start_s: float, memory_s: float = 4 * _BIN_S, settle_s: float = 900.0) -> None:
         self.memory_s = positive("memory_s", memory_s)
-        self.doubt_s = positive("doubt_s", doubt_s)
+        self.settle_s = positive("settle_s", settle_s)
         self._watched_until_s = start_s
         self._counts = [0.0] * _BINS
         self._watched_s = [0.0] * _BINS
@@ -53,12 +54,11 @@ class Arrivals:
 
     def expected(self, from_s: float, to_s: float) -> float:
         """Return how many arrivals are expected between two Unix times; 0 where nothing has been watched."""
-        watched_s = sum(self._watched_s)
-        if watched_s <= 0 or to_s <= from_s:
+        mean = sum(self._counts) / (sum(self._watched_s) + self.settle_s)
+        if mean == 0 or to_s <= from_s:
             return 0.0
-        mean = sum(self._counts) / watched_s
         rates = [
-            (count + self.doubt_s * mean) / (seconds + self.doubt_s)
+            (count + _DOUBT_S * mean) / (seconds + _DOUBT_S)
             for count, seconds in zip(self._counts, self._watched_s, strict=True)
         ]
         days = (to_s - from_s) // _DAY_S

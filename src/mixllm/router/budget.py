@@ -23,6 +23,9 @@ __all__ = ["CHEAPEST", "Budget", "BudgetStatus"]
 CHEAPEST = "cheapest"
 """The policy's name where the money was spent and the cheapest LLM was taken."""
 
+_SETTLING = 0.01
+"""Share of a period after which the rate of arrivals is trusted."""
+
 _FORGOTTEN_AFTER_S = 600.0
 """Nothing is reserved for a call without an outcome for so long: it no longer counts as under way either."""
 
@@ -191,7 +194,8 @@ class Budget:
         return accounts
 
     def _opened(self, limit_usd: float, key_id: str | None) -> Account:
-        arrivals = Arrivals(start_s=self.clock.time_s())
+        settle_s = _SETTLING * (self._ledger.end_s - self._ledger.start_s)
+        arrivals = Arrivals(start_s=self.clock.time_s(), settle_s=settle_s)
         return Account(limit_usd=limit_usd, key_id=key_id, ledger=self._ledger, pacer=self.pacer(), arrivals=arrivals)
 
     def _account_for(self, event: LearningEvent) -> None:
