@@ -35,6 +35,8 @@ def test_a_loose_budget_changes_nothing() -> None:
     pacer = run([0.01] * 500, target=0.011)
     assert pacer.cost_weight == 1.0
     assert not pacer.out_of_reach
+    pacer.corrected(0.05, target_usd=0.011)
+    assert pacer.cost_weight == 1.0, "nor does chance"
 
 
 @given(COSTS, st.floats(1e-4, 1.0), st.data())

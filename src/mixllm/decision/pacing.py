@@ -14,6 +14,9 @@ _LARGEST_STEP = 0.5
 _LEAST_TARGET_USD = 1e-12
 """Where nothing is left, any cost is far above the target."""
 
+_HIDDEN = 0.1
+"""log(1+μ) may run so far below 0 unseen: chance in the costs must not pace what a loose budget pays for."""
+
 _SETTLED = 1e-9
 
 
@@ -35,7 +38,7 @@ class Pacer:
     choose by λ·q − (1+μ)·c/c_ref: the same score with λ/(1+μ) in the place of λ. μ is found by mirror descent on the
     dual (Balseiro, Lu & Mirrokni 2020, with the entropy of 1+μ):
 
-        1+μ ← clip((1+μ) · exp(η (c − ρ)/ρ), 1, max_weight)
+        1+μ ← clip((1+μ) · exp(η (c − ρ)/ρ), exp(−0.1), max_weight), and max(1, 1+μ) is used.
 
     Steps are in units of the target ρ, so that η means the same for cents and for dollars. A call's expected cost moves
     μ when it is decided, and the measured cost moves it by the difference when it is known: however late that is, the
@@ -63,7 +66,7 @@ class Pacer:
     @property
     def cost_weight(self) -> float:
         """1+μ: how many times as much cost counts; λ is divided by it."""
-        return math.exp(self._log_weight)
+        return math.exp(max(0.0, self._log_weight))
 
     @property
     def out_of_reach(self) -> bool:
@@ -83,4 +86,4 @@ class Pacer:
         excess = usd / max(target_usd, _LEAST_TARGET_USD) - of_target
         step = max(self.step, self.first_step / (1.0 + self._calls * self.step))
         moved = self._log_weight + max(-_LARGEST_STEP, min(step * excess, _LARGEST_STEP))
-        self._log_weight = max(0.0, min(moved, math.log(self.max_weight)))
+        self._log_weight = max(-_HIDDEN, min(moved, math.log(self.max_weight)))
