@@ -12,7 +12,6 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,78 +110,106 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of a routing log")
     parser.add_argument("--queries", type=int, default=5000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--more-seeds", type=int, default=5, help="of these, how many also go by day and by key")
+    parser.add_argument("--fixed-seeds", type=int, default=2, help="of these, how many are compared with fixed λ")
     parser.add_argument("--reference", help="LLM whose cost is 100 %%; without it the strongest")
-    parser.add_argument("--no-fixed", action="store_true", help="leave out the comparison with fixed λ")
     parser.add_argument("--name", default="budget", help="name of the results")
     arguments = parser.parse_args()
     log = read_log(arguments.data)
     reference = arguments.reference or log.strongest()
-    found: dict[str, list[dict[str, Any]]] = {}
-    for drift in ("dearer", "cheaper"):
-        for seed in arguments.seeds:
-            one = measured(log, reference, drift, seed, arguments.queries, fixed=not arguments.no_fixed)
-            for name, numbers in one.items():
-                found.setdefault(f"{drift}/{name}", []).append(numbers)
-                print(drift, seed, name, {key: round(value, 4) for key, value in numbers.items()}, flush=True)
+    found: dict[str, list[dict[str, float]]] = {}
+    for number in range(arguments.seeds):
+        for drift in ("dearer", "cheaper"):
+            trial = Trial(
+                log=log,
+                reference=reference,
+                stream=stream_of(log, drift=drift, seed=arguments.first_seed + number, queries=arguments.queries),
+                seed=arguments.first_seed + number,
+            )
+            made = trial.of_period(compared=number < arguments.fixed_seeds)
+            if drift == "dearer" and number < arguments.more_seeds:
+                made |= trial.of_days() | trial.of_keys()
+            for name, numbers in made.items():
+                found.setdefault(f"{drift}, {name}", []).append(numbers)
+                print(trial.seed, drift, name, {key: round(value, 4) for key, value in numbers.items()}, flush=True)
     result = {
         "log": log.name,
         "reference": reference,
         "queries": arguments.queries,
         "seeds": arguments.seeds,
-        "period": f"{DAYS} days, or one day",
         "requested_lambda": TRADE_OFF,
-        "runs": {name: summary(numbers) for name, numbers in found.items()},
+        "period": f"{DAYS} days; one day where it says so",
+        "runs": {name: summary(numbers) for name, numbers in sorted(found.items())},
     }
     store(arguments.name, result, command=f"python -m benchmarks.budget --data {arguments.data.name}")
 
 
-def measured(
-    log: RoutingLog, reference: str, drift: str, seed: int, queries: int, *, fixed: bool
-) -> dict[str, dict[str, float]]:
-    """Return the numbers of one seed, by what was run."""
-    stream = stream_of(log, drift=drift, seed=seed, queries=queries)
-    column = log.column(reference)
-    whole_usd = float(log.cost_usd[stream.rows, column].sum())
-    whole_quality = float(log.quality[stream.rows, column].mean())
-    frontier = [run(log, reference, stream, trade_off=one, limits=None, seed=seed) for one in FIXED] if fixed else []
-    everything = Period(seconds=DAYS * DAY_S)
-    found: dict[str, dict[str, float]] = {}
-    for share in SHARES:
-        usd = share * whole_usd
-        made = run(
-            log, reference, stream, trade_off=TRADE_OFF, limits=BudgetLimits(period=everything, usd=usd), seed=seed
-        )
-        numbers = {"error": made.spent_usd / usd - 1.0, "quality_ratio": made.quality / whole_quality}
-        numbers |= {"refused_share": made.refused / queries, "loose_at_end": float(made.loose_at_end)}
-        if fixed:
-            numbers["fixed_quality_ratio"] = hindsight(frontier, usd) / whole_quality
-        found[f"{share:.0%}"] = numbers
-    daily = 0.25 * whole_usd / DAYS
-    made = run(
-        log,
-        reference,
-        stream,
-        trade_off=TRADE_OFF,
-        limits=BudgetLimits(period=Period(name="day"), usd=daily),
-        seed=seed,
-    )
-    found["25% by day"] = {
-        "error": made.spent_usd / (daily * DAYS) - 1.0,
-        **{f"error_day_{day}": usd / daily - 1.0 for day, usd in enumerate(made.by_day_usd, start=1)},
-        "quality_ratio": made.quality / whole_quality,
-        "refused_share": made.refused / queries,
-    }
-    keys = {key: KeyLimits(usd=0.2 * whole_usd * share) for key, share in KEY_SHARES.items()}
-    made = run(
-        log, reference, stream, trade_off=TRADE_OFF, limits=BudgetLimits(period=everything, keys=keys), seed=seed
-    )
-    found["20% by key"] = {
-        **{f"error_{key}": made.by_key_usd[key] / (limits.usd or 1.0) - 1.0 for key, limits in keys.items()},
-        "quality_ratio": made.quality / whole_quality,
-        "refused_share": made.refused / queries,
-    }
-    return found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One stream, routed under several budgets."""
+
+    log: RoutingLog
+    reference: str
+    stream: Stream
+    seed: int
+
+    @property
+    def reference_usd(self) -> float:
+        """What always the reference LLM would cost."""
+        return float(self.log.cost_usd[self.stream.rows, self.log.column(self.reference)].sum())
+
+    @property
+    def reference_quality(self) -> float:
+        """Mean quality of always the reference LLM."""
+        return float(self.log.quality[self.stream.rows, self.log.column(self.reference)].mean())
+
+    def of_period(self, *, compared: bool) -> dict[str, dict[str, float]]:
+        """Return what comes of budgets for the whole stream, beside fixed λ in hindsight where that is wanted."""
+        frontier = [self.run(trade_off=one, limits=None) for one in FIXED] if compared else []
+        found: dict[str, dict[str, float]] = {}
+        for share in SHARES:
+            usd = share * self.reference_usd
+            made = self.run(trade_off=TRADE_OFF, limits=BudgetLimits(period=Period(seconds=DAYS * DAY_S), usd=usd))
+            numbers = self.numbers(made)
+            numbers["error"] = made.spent_usd / usd - 1.0
+            if compared:
+                numbers["fixed_quality_ratio"] = hindsight(frontier, usd) / self.reference_quality
+                numbers["quality_beyond_fixed"] = numbers["quality_ratio"] - numbers["fixed_quality_ratio"]
+            found[f"{share:.0%}"] = numbers
+        return found
+
+    def of_days(self) -> dict[str, dict[str, float]]:
+        """Return what comes of a budget for each day."""
+        daily_usd = 0.25 * self.reference_usd / DAYS
+        made = self.run(trade_off=TRADE_OFF, limits=BudgetLimits(period=Period(name="day"), usd=daily_usd))
+        numbers = self.numbers(made)
+        for day, usd in enumerate(made.by_day_usd, start=1):
+            numbers[f"error_day_{day}"] = usd / daily_usd - 1.0
+        return {"25% by day": numbers}
+
+    def of_keys(self) -> dict[str, dict[str, float]]:
+        """Return what comes of a budget for each of two keys."""
+        keys = {key: KeyLimits(usd=0.2 * self.reference_usd * share) for key, share in KEY_SHARES.items()}
+        limits = BudgetLimits(period=Period(seconds=DAYS * DAY_S), keys=keys)
+        made = self.run(trade_off=TRADE_OFF, limits=limits)
+        numbers = self.numbers(made)
+        for key, own in keys.items():
+            numbers[f"error_{key}"] = made.by_key_usd[key] / (own.usd or 1.0) - 1.0
+        return {"20% by key": numbers}
+
+    def numbers(self, made: Run) -> dict[str, float]:
+        """Return what is told of every run."""
+        return {
+            "quality_ratio": made.quality / self.reference_quality,
+            "refused_share": made.refused / len(self.stream.rows),
+            "loose_at_end": float(made.loose_at_end),
+        }
+
+    def run(self, *, trade_off: float, limits: BudgetLimits | None) -> Run:
+        """Route the stream once."""
+        return run(self.log, self.reference, self.stream, trade_off=trade_off, limits=limits, seed=self.seed)
 
 
 def stream_of(log: RoutingLog, *, drift: str, seed: int, queries: int) -> Stream:
@@ -290,7 +317,7 @@ def summary(runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Return mean, standard error and, of errors, the largest one, over the seeds."""
     found: dict[str, dict[str, float]] = {}
     for name in runs[0]:
-        values = np.array([one[name] for one in runs])
+        values = np.array([one[name] for one in runs if name in one])
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
         found[name] = {"mean": round(float(values.mean()), 5), "se": round(float(error), 5)}
         if name.startswith("error"):

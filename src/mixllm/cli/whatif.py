@@ -164,7 +164,14 @@ def _tell_shadow(shadow: LoggedShadow, *, settings: Settings, rng: np.random.Gen
     except NoSupportError as error:
         refusal = error
     if as_json:
-        print_json({"shadow": shadow.name, "agreement": shadow.agreement, "estimate": estimate})
+        print_json(
+            {
+                "shadow": shadow.name,
+                "agreement": shadow.agreement,
+                "estimate": estimate,
+                "refusal": None if refusal is None else str(refusal),
+            }
+        )
     else:
         from mixllm.cli.whatif_tables import print_agreement, print_whatif
 

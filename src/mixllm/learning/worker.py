@@ -35,14 +35,17 @@ class LearningWorker:
         What learns.
     publish
         Called with each new snapshot.
-    observe
-        Called with each batch of events when it has been learned, e.g. to charge what they cost; None: nobody looks.
     clock
         Times checkpoints.
     min_publish_interval_s
         Snapshots are published at most this often.
     checkpoint_interval_s
         Checkpoints are kept at most this often, and at the end.
+
+    Attributes
+    ----------
+    observe
+        Called with each batch of events when it has been learned, e.g. to charge what they cost; None: nobody looks.
     """
 
     def __init__(
@@ -51,7 +54,6 @@ class LearningWorker:
         store: Store,
         learner: Learner,
         publish: Callable[[Snapshot], None],
-        observe: Callable[[Sequence[LearningEvent]], None] | None = None,
         clock: Clock,
         min_publish_interval_s: float = 0.02,
         checkpoint_interval_s: float = 30.0,
@@ -59,7 +61,7 @@ class LearningWorker:
         self.store = store
         self.learner = learner
         self.publish = publish
-        self.observe = observe
+        self.observe: Callable[[Sequence[LearningEvent]], None] | None = None
         self.clock = clock
         self.min_publish_interval_s = non_negative("min_publish_interval_s", min_publish_interval_s)
         self.checkpoint_interval_s = positive("checkpoint_interval_s", checkpoint_interval_s)
