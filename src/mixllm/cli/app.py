@@ -58,6 +58,7 @@ COMMANDS = {
     "whatif": Entry(module="mixllm.cli.whatif", summary="Estimate from a log what another policy would have done."),
     "llms": Entry(module="mixllm.cli.llms", summary="List, add and remove the LLMs of a running gateway."),
     "feedback": Entry(module="mixllm.cli.feedback", summary="Judge an answer that a running gateway gave."),
+    "budget": Entry(module="mixllm.cli.budget", summary="Show what a running gateway has left of its budgets."),
     "doctor": Entry(module="mixllm.cli.doctor", summary="Check everything that a gateway needs, and say what to do."),
     "config": Entry(module="mixllm.cli.config", summary="Check a configuration and show what is in effect."),
     "fine-tune": Entry(
