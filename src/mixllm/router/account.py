@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from mixllm.decision import Arrivals, Pacer
 from mixllm.router.ledger import Ledger
 from mixllm.types import Value
 
 __all__ = ["Account", "AccountStatus"]
+
+_FRESH_S = 1.0
+"""How long the expected number of arrivals holds, less those that came."""
 
 
 class AccountStatus(Value, frozen=True, kw_only=True):
@@ -59,6 +64,8 @@ class Account:
         self.arrivals = arrivals
         self.reserved_usd = 0.0
         self.refused = 0
+        self._to_come = 0.0
+        self._worked_out = (math.nan, math.nan)
 
     @property
     def spent_usd(self) -> float:
@@ -78,6 +85,7 @@ class Account:
     def meet(self, usd: float, now_s: float) -> None:
         """Take note of a call that costs `usd`, as expected or as measured."""
         self.arrivals.count(now_s)
+        self._to_come -= 1.0
         self.pacer.decided(usd, target_usd=self._target_usd(now_s))
 
     def settle(self, reserved_usd: float, measured_usd: float, now_s: float) -> None:
@@ -99,5 +107,9 @@ class Account:
 
     def _target_usd(self, now_s: float) -> float:
         """Return ρ: what is left, shared among the requests that are still expected in the period."""
-        to_come = self.arrivals.expected(now_s, self.ledger.end_s)
-        return max(0.0, self.left_usd) / max(1.0, to_come)
+        at_s, end_s = self._worked_out
+        if not (end_s == self.ledger.end_s and 0.0 <= now_s - at_s < _FRESH_S):
+            # Not at every call: it takes longer than all the rest.
+            self._worked_out = (now_s, self.ledger.end_s)
+            self._to_come = self.arrivals.expected(now_s, self.ledger.end_s)
+        return max(0.0, self.left_usd) / max(1.0, self._to_come)

@@ -123,7 +123,7 @@ class Budget:
         NoEligibleLLMError
             Where no LLM may take it, whatever is left.
         """
-        cap_usd = self.limits.of_key(query.key_id).max_request_usd
+        cap_usd = self.limits.cap_usd(query.key_id)
         with self._lock:
             self._turn()
             accounts = self._accounts(query.key_id)
@@ -186,11 +186,11 @@ class Budget:
     def _accounts(self, key_id: str) -> list[Account]:
         """Return the budgets that pay for a request of that key."""
         accounts = [] if self._total is None else [self._total]
-        limit_usd = self.limits.of_key(key_id).usd
-        if limit_usd is not None:
-            if key_id not in self._keys:
-                self._keys[key_id] = self._opened(limit_usd, key_id)
-            accounts.append(self._keys[key_id])
+        own = self._keys.get(key_id)
+        if own is None and (limit_usd := self.limits.usd_of(key_id)) is not None:
+            own = self._keys[key_id] = self._opened(limit_usd, key_id)
+        if own is not None:
+            accounts.append(own)
         return accounts
 
     def _opened(self, limit_usd: float, key_id: str | None) -> Account:

@@ -48,8 +48,8 @@ class BudgetLimits:
     Examples
     --------
     >>> limits = BudgetLimits(period=Period(name="day"), each_key_usd=5.0, max_request_usd=0.1)
-    >>> limits.of_key("key-1"), limits.of_key("").usd
-    (KeyLimits(usd=5.0, max_request_usd=0.1), None)
+    >>> limits.usd_of("key-1"), limits.usd_of(""), limits.cap_usd("key-1")
+    (5.0, None, 0.1)
     """
 
     period: Period
@@ -66,9 +66,16 @@ class BudgetLimits:
         if self.when_spent not in ("refuse", "cheapest"):
             raise InvalidValueError("when_spent", self.when_spent, "refuse or cheapest")
 
-    def of_key(self, key_id: str) -> KeyLimits:
-        """Return what holds for one key; a request without a key has no key's budget."""
-        own = self.keys.get(key_id, KeyLimits())
-        usd = self.each_key_usd if own.usd is None and key_id else own.usd
-        caps = [cap for cap in (own.max_request_usd, self.max_request_usd) if cap is not None]
-        return KeyLimits(usd=usd, max_request_usd=min(caps, default=None))
+    def usd_of(self, key_id: str) -> float | None:
+        """Return the budget of a period of one key; a request without a key has none."""
+        own = self.keys.get(key_id)
+        if own is not None and own.usd is not None:
+            return own.usd
+        return self.each_key_usd if key_id else None
+
+    def cap_usd(self, key_id: str) -> float | None:
+        """Return the cap on a request of one key: the smaller of its own and everybody's."""
+        own = self.keys.get(key_id)
+        if own is None or own.max_request_usd is None:
+            return self.max_request_usd
+        return own.max_request_usd if self.max_request_usd is None else min(own.max_request_usd, self.max_request_usd)
