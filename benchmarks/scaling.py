@@ -53,6 +53,7 @@ class _Given:
         self.dimension = rows.shape[1]
         self.fingerprint = "given"
         self.tags = tuple(f"tag-{number}" for number in range(_TAGS))
+        self.blocking = False
 
     def encode(self, text: str) -> Vector:
         row: Vector = self.rows[int(text)]

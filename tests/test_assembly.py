@@ -23,13 +23,24 @@ from tests.small_router import (
 )
 
 from mixllm import MemoryStore, Router, SQLiteStore
-from mixllm.assembly import build_encoder, build_features, build_policy, build_recipe, build_store
+from mixllm.assembly import (
+    build_encoder,
+    build_features,
+    build_limits,
+    build_policy,
+    build_recipe,
+    build_shadows,
+    build_store,
+)
 from mixllm.clock import ManualClock, SystemClock
 from mixllm.config import (
+    BudgetConfig,
     EncoderConfig,
+    KeyBudgetConfig,
     LearningConfig,
     PolicyConfig,
     RoutingConfig,
+    ShadowConfig,
     StoreConfig,
     TagsConfig,
     parse_config,
@@ -37,6 +48,7 @@ from mixllm.config import (
 from mixllm.decision import (
     ExplorationBounds,
     GreedyPolicy,
+    Period,
     SquareCBPolicy,
     ThompsonPolicy,
     UCBPolicy,
@@ -52,7 +64,9 @@ from mixllm.errors import (
     UnknownPriceError,
 )
 from mixllm.learning import Recipe
+from mixllm.router import BudgetLimits, KeyLimits
 from mixllm.tags import DEFAULT_DOMAINS, PrototypeTagger, TagFeatures
+from mixllm.types import Secret
 
 BOUNDED: dict[str, Any] = {"max_cost_ratio": 3.5, "min_quality": 0.25}
 
@@ -292,3 +306,60 @@ def sqlite_content(path: Path) -> tuple[dict[str, int], list[int], list[str]]:
         return dict(store.counts()), list(store.state_versions()), [one.spec.name for one in store.pool_changes()]
     finally:
         store.close()
+
+
+def test_the_budget_reaches_the_router_with_its_keys_named(tmp_path: Path) -> None:
+    config = parse_config(
+        f"""
+model_list: [{{model_name: a, litellm_params: {{model: openai/a, input_cost_per_token: 0, output_cost_per_token: 0}}}}]
+encoder: {{kind: hashing}}
+store: {{path: '{tmp_path / "m.db"}'}}
+budget:
+  usd: 5
+  each_key_usd: 2
+  max_request_usd: 0.5
+  period: week
+  when_spent: cheapest
+  keys: [{{key: os.environ/TEAM, usd: 3, max_request_usd: 0.25}}]
+"""
+    )
+    with Router.from_config(config, environ={"TEAM": "sk-1234"}) as router:
+        assert router.budget is not None
+        assert router.budget.limits == BudgetLimits(
+            period=Period(name="week"),
+            usd=5.0,
+            each_key_usd=2.0,
+            max_request_usd=0.5,
+            when_spent="cheapest",
+            keys={"key-88dc28d0f030": KeyLimits(usd=3.0, max_request_usd=0.25)},
+        )
+        assert router.budget.clock is router.clock
+    with pytest.raises(ConfigError, match="variable TEAM is not set"):
+        Router.from_config(config, environ={})
+
+
+def test_a_budget_without_limits_is_none_and_a_key_has_one_entry() -> None:
+    assert build_limits(BudgetConfig(), {}) is None
+    assert build_limits(BudgetConfig(usd=1.0, period_s=60.0), {}) == BudgetLimits(period=Period(seconds=60.0), usd=1.0)
+    twice = tuple(KeyBudgetConfig(key=Secret(key), usd=1.0) for key in ("sk-1234", "key-88dc28d0f030"))
+    with pytest.raises(ConfigError, match="key-88dc28d0f030 is listed twice"):
+        build_limits(BudgetConfig(keys=twice), {})
+
+
+def test_shadows_have_the_live_weights_but_for_their_lambda() -> None:
+    assert build_shadows(RoutingConfig()) is None
+    built = build_shadows(
+        RoutingConfig(
+            trade_off=2.0,
+            deadline_s=7.0,
+            shadow=(
+                ShadowConfig(name="bold", trade_off=9.0, policy=PolicyConfig(name="greedy")),
+                ShadowConfig(policy=PolicyConfig(name="squarecb", gap_weight=3.0)),
+            ),
+        )
+    )
+    assert built is not None
+    bold, plain = built.shadows
+    assert (bold.name, bold.maker.weights.trade_off, bold.maker.weights.deadline_s) == ("bold", 9.0, 7.0)
+    assert isinstance(bold.maker.policy, GreedyPolicy)
+    assert (plain.name, plain.maker.weights.trade_off, plain.maker.policy.name) == ("shadow", 2.0, "squarecb")

@@ -10,6 +10,7 @@ import pytest
 
 from mixllm import errors
 from mixllm.errors import (
+    BudgetExhaustedError,
     ConflictingEventError,
     DuplicateLLMError,
     InvalidValueError,
@@ -80,6 +81,8 @@ def test_all_lists_every_error() -> None:
         (UnknownPriceError("a", "b"), "Give it one: input_cost_per_token"),
         (NoEligibleLLMError({"a": "cannot do vision"}), "Relax the constraint, or add an LLM"),
         (NoEligibleLLMError({}), "Add an LLM: router.add_llm(spec)"),
+        (BudgetExhaustedError(key_id=None, retry_after_s=0.5), "in 1 s. Wait until then, raise budget.usd, or"),
+        (BudgetExhaustedError(key_id="key-1", retry_after_s=60.0), "raise budget.keys, or set budget.when_spent"),
         (UnknownDecisionError("1"), "Use the id of a Decision"),
         (ConflictingEventError("1"), "Send the same content to repeat it"),
         (StoreClosedError(), "Open a new one"),

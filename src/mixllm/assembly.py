@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -12,6 +13,7 @@ import numpy as np
 
 from mixllm.clock import SystemClock
 from mixllm.config import (
+    BudgetConfig,
     Config,
     EncoderConfig,
     LearningConfig,
@@ -24,6 +26,7 @@ from mixllm.decision import (
     DecisionMaker,
     ExplorationBounds,
     GreedyPolicy,
+    Period,
     ScoreWeights,
     SquareCBPolicy,
     ThompsonPolicy,
@@ -38,13 +41,22 @@ from mixllm.learning.cost_scale import scale_ratio
 from mixllm.learning.feature_model import FeatureModel
 from mixllm.learning.merging import learned_since
 from mixllm.registry import priced
-from mixllm.router import RouterCore
+from mixllm.router import Budget, BudgetLimits, KeyLimits, RouterCore, Shadow, Shadows
 from mixllm.saved_router import SavedRouter
 from mixllm.store import MemoryStore, SQLiteStore
 from mixllm.tags import DEFAULT_DOMAINS, Domain, PrototypeTagger, TagFeatures, TruncatedProjection
 from mixllm.types import LLMSpec
 
-__all__ = ["Router", "build_encoder", "build_features", "build_policy", "build_recipe", "build_store"]
+__all__ = [
+    "Router",
+    "build_encoder",
+    "build_features",
+    "build_limits",
+    "build_policy",
+    "build_recipe",
+    "build_shadows",
+    "build_store",
+]
 
 
 class Router(RouterCore):
@@ -56,6 +68,8 @@ class Router(RouterCore):
         The pool to start with; LLMs without a price are looked up in the shipped price list.
     routing
         Trade-off and policy.
+    budget
+        What may be spent; None: no limit.
     encoder
         Which encoder.
     tags
@@ -97,6 +111,7 @@ class Router(RouterCore):
         *,
         llms: Sequence[LLMSpec] = (),
         routing: RoutingConfig | None = None,
+        budget: BudgetLimits | None = None,
         encoder: EncoderConfig | None = None,
         tags: TagsConfig | None = None,
         learning: LearningConfig | None = None,
@@ -131,6 +146,7 @@ class Router(RouterCore):
         )
         if start is not None:
             learner.restore(_in_the_scale_of(learner, start))
+        clock = clock or SystemClock()
         super().__init__(
             encoder=built_encoder,
             features=features,
@@ -139,22 +155,41 @@ class Router(RouterCore):
                 weights=_score_weights(self.routing_config), policy=build_policy(self.routing_config.policy)
             ),
             store=store if store is not None else MemoryStore(),
-            clock=clock or SystemClock(),
+            clock=clock,
             rng=np.random.default_rng(seed),
             price=priced,
             store_prompts=store_prompts,
             checkpoint_interval_s=self.learning_config.checkpoint_interval_s,
             stalled_after_s=self.learning_config.stalled_after_s,
             quarantine=quarantine,
+            budget=None if budget is None else Budget(limits=budget, clock=clock),
+            shadows=build_shadows(self.routing_config),
         )
 
     @classmethod
-    def from_config(cls, config: Config, *, seed: int | None = None, quarantine: bool = True) -> Self:
+    def from_config(
+        cls,
+        config: Config,
+        *,
+        seed: int | None = None,
+        environ: Mapping[str, str] | None = None,
+        quarantine: bool = True,
+    ) -> Self:
         """Build the router that `config` describes, with its store opened.
 
         With ``learning.model`` it starts from that folder: encoder, tags and priors are the folder's, the pool and the
-        routing are the configuration's. What the store tells is learned on top of it. Checkpoints that are found
-        unusable are marked in the store with `quarantine`.
+        routing are the configuration's. What the store tells is learned on top of it.
+
+        Parameters
+        ----------
+        config
+            The configuration.
+        seed
+            Of the decisions' random draws.
+        environ
+            Where keys of the budget given as ``os.environ/NAME`` are looked up; None takes the process's environment.
+        quarantine
+            Whether checkpoints that are found unusable are marked in the store.
 
         Raises
         ------
@@ -162,6 +197,7 @@ class Router(RouterCore):
             Where a part of it cannot be built.
         """
         specs = config.specs()
+        limits = build_limits(config.budget, os.environ if environ is None else environ)
         encoder, tags, learning, trained, start = config.encoder, config.tags, config.learning, None, None
         bases = None
         if config.learning.model is not None:
@@ -174,6 +210,7 @@ class Router(RouterCore):
             return cls(
                 llms=specs,
                 routing=config.routing,
+                budget=limits,
                 encoder=encoder,
                 tags=tags,
                 learning=learning,
@@ -354,6 +391,22 @@ def build_policy(config: PolicyConfig) -> Policy:
     return WarmUpPolicy(policy=policy, judgements=config.warmup_judgements, share=config.warmup_share, bounds=bounds)
 
 
+def build_shadows(config: RoutingConfig) -> Shadows | None:
+    """Return the policies that decide beside the live one; None where there are none."""
+    weights = _score_weights(config)
+    shadows = [
+        Shadow(
+            name=shadow.name,
+            maker=DecisionMaker(
+                weights=weights if shadow.trade_off is None else replace(weights, trade_off=shadow.trade_off),
+                policy=build_policy(shadow.policy),
+            ),
+        )
+        for shadow in config.shadow
+    ]
+    return Shadows(shadows) if shadows else None
+
+
 def build_recipe(config: LearningConfig) -> Recipe:
     """Return the recipe of `config`; raises `ConfigError` for a name that it does not have."""
     known = Recipe.__slots__
@@ -366,6 +419,33 @@ def build_recipe(config: LearningConfig) -> Recipe:
         return Recipe(**config.recipe)
     except InvalidValueError as error:
         raise ConfigError(f"learning.recipe: {error}") from error
+
+
+def build_limits(config: BudgetConfig, environ: Mapping[str, str]) -> BudgetLimits | None:
+    """Return the limits that `config` describes; None where it sets none.
+
+    Raises
+    ------
+    ConfigError
+        Where a key's variable is not set, or a key is listed twice.
+    """
+    if not config.limits_anything:
+        return None
+    keys: dict[str, KeyLimits] = {}
+    for entry in config.keys:
+        key_id = entry.key_id(environ)
+        if key_id in keys:
+            raise ConfigError(f"budget.keys: {key_id} is listed twice. Remove one of the entries.")
+        keys[key_id] = KeyLimits(usd=entry.usd, max_request_usd=entry.max_request_usd)
+    named = config.period if config.period_s is None else None
+    return BudgetLimits(
+        period=Period(name=named, seconds=config.period_s),
+        usd=config.usd,
+        each_key_usd=config.each_key_usd,
+        max_request_usd=config.max_request_usd,
+        keys=keys,
+        when_spent=config.when_spent,
+    )
 
 
 def build_store(config: StoreConfig, learning: LearningConfig | None = None) -> Store:

@@ -11,6 +11,7 @@
     │   ├── DuplicateLLMError                    an LLM of that name is already in the pool
     │   └── UnknownPriceError                    neither the configuration nor the price list knows it
     ├── NoEligibleLLMError                       hard constraints rule out every LLM; says why for each
+    ├── BudgetExhaustedError                     a budget of the period is spent
     ├── EncoderError                             an encoder's files are missing or damaged
     ├── StoreError
     │   ├── UnknownDecisionError                 no decision of that id
@@ -30,9 +31,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "BudgetExhaustedError",
     "ConfigError",
     "ConflictingEventError",
     "DuplicateLLMError",
@@ -164,6 +167,27 @@ class NoEligibleLLMError(MixLLMError):
         lines = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         super().__init__(
             f"No LLM of the pool can take this query. {lines}. Relax the constraint, or add an LLM that meets it."
+        )
+
+
+class BudgetExhaustedError(MixLLMError):
+    """A budget of the current period is spent, or what is left does not pay for this query.
+
+    Parameters
+    ----------
+    key_id
+        Name of the key whose budget it is; None where it is the budget over everything.
+    retry_after_s
+        Time until the next period begins.
+    """
+
+    def __init__(self, *, key_id: str | None, retry_after_s: float) -> None:
+        self.key_id = key_id
+        self.retry_after_s = retry_after_s
+        whose, setting = ("The budget", "budget.usd") if key_id is None else ("The budget of this key", "budget.keys")
+        super().__init__(
+            f"{whose} does not pay for this request any more; the next period begins in {math.ceil(retry_after_s)} s. "
+            f"Wait until then, raise {setting}, or set budget.when_spent: cheapest."
         )
 
 

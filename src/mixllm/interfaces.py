@@ -211,6 +211,12 @@ class Store(Protocol):
     def wait_for_events(self, seq: int, *, timeout_s: float) -> bool:
         """Return True as soon as there are durable events after `seq`; False after `timeout_s`."""
 
+    def spent_usd(self, *, since_s: float, until_seq: int | None = None) -> Mapping[str, float]:
+        """Return what the durable events since `since_s`, up to `until_seq` if given, have cost, by key that asked.
+
+        The measured cost of calls and of judgements, each event once; keys that cost nothing may be left out.
+        """
+
     def append_pool_change(self, change: PoolChange) -> None:
         """Keep an LLM's addition or removal; returns when durable."""
 

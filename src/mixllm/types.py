@@ -620,6 +620,8 @@ class LearningEvent(Value, frozen=True, kw_only=True):
         Exactly one of them.
     created_at_s
         Unix time of the event.
+    key_id
+        Who asked the query, and whom the event's cost is charged to: the decision's.
     """
 
     seq: int
@@ -630,6 +632,14 @@ class LearningEvent(Value, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     feedback: Feedback | None = None
     created_at_s: float = 0.0
+    key_id: str = ""
+
+    @property
+    def charge_usd(self) -> float:
+        """What the event cost, as measured: that of the call, or of the judgement; 0 where nobody knows it."""
+        if self.outcome is not None:
+            return self.outcome.cost_usd or 0.0
+        return 0.0 if self.feedback is None else self.feedback.cost_usd
 
 
 class LearnedState(Value, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 from tests.cli.running import invoke, output_of, refusal, run
 from tests.evaluation.offpolicy.routed import FORCED, TRUE_QUALITY, UNANSWERED, filled_store
 
-from mixllm.config import PolicyConfig
+from mixllm.config import PolicyConfig, ShadowConfig
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +136,41 @@ def test_what_is_not_there_is_refused(store: str, tmp_path: Path) -> None:
 )
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     assert refusal(invoke("whatif", *arguments), code=2)
+
+
+def test_a_logged_shadow_beside_the_live_policy(tmp_path: Path) -> None:
+    shadows = (
+        ShadowConfig(name="greedy", trade_off=20.0, policy=PolicyConfig(name="greedy")),
+        ShadowConfig(name="curious", policy=PolicyConfig(name="squarecb", gap_weight=0.5)),
+    )
+    filled = str(filled_store(tmp_path / "m.db", decisions=400, shadow=shadows))
+    said = output_of("whatif", "--shadow", "greedy", "--store", filled)
+    assert said["shadow"] == "greedy"
+    assert said["agreement"]["decisions"] == said["estimate"]["decisions"] == 400
+    assert 0 < said["agreement"]["agreement"] < 1
+    assert said["estimate"]["policy"] == "greedy"
+    assert set(said["estimate"]["quality"]["estimates"]) == {"ips", "snips", "dr"}
+    assert output_of("whatif", "--shadow", "0", "--store", filled) == said
+    shown = invoke("whatif", "--shadow", "1", "--store", filled).stdout
+    assert "The shadow curious (mean λ 1.4) beside the live policy (mean λ 1.4): 400 decisions of both" in shown
+    assert "What if curious with each decision's own λ had decided?" in shown
+
+
+def test_a_shadow_without_support_is_compared_in_its_choices_alone(tmp_path: Path) -> None:
+    shadows = (ShadowConfig(policy=PolicyConfig(name="squarecb", gap_weight=0.5)),)
+    filled = str(filled_store(tmp_path / "m.db", decisions=60, policy=PolicyConfig(name="greedy"), shadow=shadows))
+    result = invoke("whatif", "--shadow", "shadow", "--store", filled)
+    assert result.exit_code == 1
+    assert "cannot say what this policy would have done" in result.stderr
+    assert "60 decisions of both" in result.stdout
+    assert "What if" not in result.stdout
+    said = json.loads(invoke("whatif", "--shadow", "shadow", "--store", filled, "--json").stdout)
+    assert (said["agreement"]["decisions"], said["estimate"]) == (60, None)
+    assert "were never tried" in said["refusal"]
+
+
+def test_a_shadow_is_asked_as_it_was_logged(store: str) -> None:
+    assert "no decision with a shadow" in refusal(invoke("whatif", "--shadow", "0", "--store", store))
+    for wrong in ((), ("--policy", "greedy", "--shadow", "0"), ("--shadow", "0", "--lambda", "2")):
+        result = invoke("whatif", *wrong, "--store", store)
+        assert result.exit_code == 2

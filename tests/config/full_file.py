@@ -44,6 +44,17 @@ routing:
     min_quality: 0.3
     warmup_judgements: 20
     warmup_share: 0.1
+  shadow:
+    - {name: bold, lambda: 9, policy: {name: greedy}}
+    - {policy: {name: thompson}}
+budget:
+  usd: 50
+  each_key_usd: 5
+  keys: [{key: os.environ/TEAM, usd: 20, max_request_usd: 0.5}, {key: key-88dc28d0f030}]
+  period: month
+  period_s: 3600
+  when_spent: cheapest
+  max_request_usd: 0.25
 encoder: {kind: folder, path: /models/m, max_chars: 4000}
 tags:
   domains: [{name: maths, description: sums}]

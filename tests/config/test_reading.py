@@ -27,6 +27,16 @@ def test_every_setting_reaches_the_configuration() -> None:
     assert (policy.name, policy.exploration, policy.gap_weight, policy.scale) == ("squarecb", 0.5, 50.0, 2.0)
     assert (policy.max_cost_ratio, policy.min_quality) == (4.0, 0.3)
     assert (policy.warmup_judgements, policy.warmup_share) == (20, 0.1)
+    bold, plain = routing.shadow
+    assert (bold.name, bold.trade_off, bold.policy.name) == ("bold", 9.0, "greedy")
+    assert (plain.name, plain.trade_off, plain.policy.name) == ("shadow", None, "thompson")
+    budget = config.budget
+    assert (budget.usd, budget.each_key_usd, budget.max_request_usd) == (50.0, 5.0, 0.25)
+    assert (budget.period, budget.period_s, budget.when_spent) == ("month", 3600.0, "cheapest")
+    assert [(one.key.reveal(), one.usd, one.max_request_usd) for one in budget.keys] == [
+        ("os.environ/TEAM", 20.0, 0.5),
+        ("key-88dc28d0f030", None, None),
+    ]
     assert (config.encoder.kind, config.encoder.path, config.encoder.max_chars) == ("folder", "/models/m", 4000)
     assert [(domain.name, domain.description) for domain in config.tags.domains] == [("maths", "sums")]
     assert (config.tags.temperature, config.tags.projection_dimension) == (0.1, 32)
@@ -132,7 +142,7 @@ def entry(params: str, rest: str = "") -> str:
         ("just words", "must be a mapping of sections"),
         ("routing:\n  lamda: 2", "line 2: unknown key 'lamda' in routing. Did you mean 'lambda'"),
         ("rooting: {}", "line 1: unknown key 'rooting'. Did you mean 'routing'"),
-        ("zzz: {}", "line 1: unknown key 'zzz'. Valid keys: encoder, gateway"),
+        ("zzz: {}", "line 1: unknown key 'zzz'. Valid keys: budget, encoder, gateway"),
         ("a: 1\nrouting: {}", "line 1: unknown key 'a'"),
         ("routing:\n  policy:\n    nam: ucb", "line 3: unknown key 'nam' in routing.policy. Did you mean 'name'"),
         ("routing:\n  policy: {name: usb}", "line 2: routing.policy.name: Invalid enum value 'usb'"),

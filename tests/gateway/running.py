@@ -182,7 +182,7 @@ class Gateway:
         self.url: Url = ""
 
     def __enter__(self) -> Self:
-        self.router = Router.from_config(self.config, seed=1)
+        self.router = Router.from_config(self.config, seed=1, environ=self.environ)
         client = OpenAIClient(environ=self.environ, secrets=self.config.secrets(), connect_timeout_s=2)
         judge_client = OpenAIClient(environ=self.environ, connect_timeout_s=2)
         self.llm_judge: Judge | None = None

@@ -395,3 +395,14 @@ def test_a_checkpoint_that_could_not_be_kept_is_kept_later() -> None:
     store.failing.clear()
     one.checkpoint()
     assert len(store.state_versions()) == 1
+
+
+def test_who_observes_sees_every_batch_that_was_learned() -> None:
+    store = MemoryStore()
+    one = worker(store)
+    seen: list[int] = []
+    one.observe = lambda events: seen.extend(event.seq for event in events)
+    fill(store, World(seed=0), 5)
+    learned = one.catch_up()
+    assert seen == [event.seq for event in store.events_after(0)]
+    assert len(seen) == learned > 0

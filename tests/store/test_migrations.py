@@ -11,6 +11,7 @@ import pytest
 from mixllm.conformance.store_samples import receipt, sample_feedback, sample_outcome, sample_record
 from mixllm.store import SQLiteStore
 from mixllm.store.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, migrate
+from mixllm.store.reading import read_spent_usd
 from mixllm.types import LearnedState
 
 OpenStore = Callable[..., SQLiteStore]
@@ -84,6 +85,30 @@ def test_old_file_is_brought_up_to_date(old_file: Path, open_store: OpenStore, t
     new_file = tmp_path / "new.db"
     open_store(path=new_file).close()
     assert schema(old_file) == schema(new_file), "an old file becomes what a new one is"
+
+
+def test_file_that_knew_keys_before_it_had_columns_for_them(path: Path, open_store: OpenStore) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(OLD)
+        connection.execute(
+            "UPDATE decisions SET body = json_set(body, '$.key_id', 'key-a') WHERE decision_id = 'd00000001'"
+        )
+        connection.execute("UPDATE events SET body = json_set(body, '$.cost_usd', 0.5) WHERE kind = 'feedback'")
+        connection.execute("UPDATE events SET body = 'damaged' WHERE seq = 3")
+    store = open_store()
+    assert store.spent_usd(since_s=0.0) == pytest.approx({"key-a": 0.1 + 0.5, "": 1.1})
+    assert [event.key_id for event in store.events_after(0, limit=2)] == ["key-a", "key-a"]
+
+
+def test_spending_is_read_from_its_index(path: Path, open_store: OpenStore) -> None:
+    open_store().close()
+    with closing(sqlite3.connect(path)) as connection:
+        asked: list[str] = []
+        connection.set_trace_callback(asked.append)
+        read_spent_usd(connection, since_s=1.0, until_seq=5)
+        (question,) = asked
+        plan = " ".join(str(row) for row in connection.execute(f"EXPLAIN QUERY PLAN {question}"))
+    assert "USING COVERING INDEX events_by_cost (created_at_s>?)" in plan
 
 
 def test_migration_is_done_once(old_file: Path, open_store: OpenStore) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -147,6 +147,21 @@ class CountsNothing(MemoryStore):
         return {**super().counts(), "dropped": 0}
 
 
+class ChargesTheSender(MemoryStore):
+    """A judgement is charged to the key that sent it."""
+
+    def spent_usd(self, *, since_s: float, until_seq: int | None = None) -> Mapping[str, float]:
+        spent = dict(super().spent_usd(since_s=since_s, until_seq=until_seq))
+        return {"judge" if key == "key-theirs" else key: usd for key, usd in spent.items()}
+
+
+class ForgetsWhen(MemoryStore):
+    """What was spent before the period counts as well."""
+
+    def spent_usd(self, *, since_s: float, until_seq: int | None = None) -> Mapping[str, float]:
+        return super().spent_usd(since_s=since_s * 0.0, until_seq=until_seq)
+
+
 FAULTY: tuple[Callable[[], Store], ...] = (
     LearnsTwice,
     Overwrites,
@@ -157,6 +172,8 @@ FAULTY: tuple[Callable[[], Store], ...] = (
     OldestFirst,
     NeverCloses,
     CountsNothing,
+    ChargesTheSender,
+    ForgetsWhen,
 )
 
 

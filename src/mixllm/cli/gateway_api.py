@@ -14,13 +14,23 @@ import msgspec
 from mixllm import __version__
 from mixllm.cli.masking import masked_url, printable
 from mixllm.errors import InvalidValueError, MixLLMError
+from mixllm.router.account import AccountStatus
 from mixllm.types import Decision, LLMSpec, Secret, StateInfo, Value
 
 if TYPE_CHECKING:
     from mixllm.learning.rollback import RolledBack
     from mixllm.learning.state_details import StateDetails
 
-__all__ = ["Answer", "FeedbackAnswer", "GatewayAPI", "GatewayError", "PoolEntry", "Readiness", "exchange"]
+__all__ = [
+    "Answer",
+    "BudgetAnswer",
+    "FeedbackAnswer",
+    "GatewayAPI",
+    "GatewayError",
+    "PoolEntry",
+    "Readiness",
+    "exchange",
+]
 
 _T = TypeVar("_T")
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -60,6 +70,17 @@ class FeedbackAnswer(Value, frozen=True, kw_only=True):
     feedback_id: str
     inference_id: str
     duplicate: bool
+
+
+class BudgetAnswer(Value, frozen=True, kw_only=True):
+    """Where the budgets stand, as ``GET /v1/budget`` says it; no period where there is no budget."""
+
+    period: str | None
+    start_s: float = 0.0
+    end_s: float = 0.0
+    when_spent: str = ""
+    total: AccountStatus | None = None
+    key: AccountStatus | None = None
 
 
 class Readiness(Value, frozen=True, kw_only=True):
@@ -184,6 +205,10 @@ class GatewayAPI:
         body = {"inference_id": inference_id, "value": value, "metric_name": metric, "source": source}
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         return self._call("POST", "/v1/feedback", FeedbackAnswer, value=body | {"tags": tags or {}}, headers=headers)
+
+    def budget(self) -> BudgetAnswer:
+        """Return where the budget over everything and that of the asking key stand."""
+        return self._call("GET", "/v1/budget", BudgetAnswer)
 
     def route(self, body: Mapping[str, object]) -> Decision:
         """Have a chat request decided and explained; nothing is called."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from mixllm.cli.output import print_line, usd
 from mixllm.cli.tables import cell, console, plain_table
-from mixllm.evaluation.offpolicy import WhatIfReport
+from mixllm.evaluation.offpolicy import ShadowAgreement, WhatIfReport
 from mixllm.evaluation.offpolicy.report import Measured, table_rows
 
-__all__ = ["print_whatif"]
+__all__ = ["print_agreement", "print_whatif"]
 
+_SHOWN_PAIRS = 5
 _TITLES = {"quality": "quality", "cost_usd": "cost per decision", "score": "score"}
 
 
@@ -37,6 +38,20 @@ def print_whatif(report: WhatIfReport) -> None:
     for warning in report.warnings:
         print_line("")
         print_line(f"Note: {warning}")
+
+
+def print_agreement(name: str, agreement: ShadowAgreement) -> None:
+    """Print how a shadow's choices compare with the live policy's."""
+    cost = agreement.cost_difference_usd
+    print_line(
+        f"The shadow {name} (mean λ {agreement.shadow_lambda:.3g}) beside the live policy (mean λ "
+        f"{agreement.live_lambda:.3g}): {agreement.decisions} decisions of both, {agreement.agreement:.1%} with the "
+        f"same choice. By the forecasts it costs {'-' if cost < 0 else '+'}{usd(abs(cost))} and is worth "
+        f"{agreement.quality_difference:+.4f} of quality a decision, against the live policy."
+    )
+    for pair, count in list(agreement.choices.items())[:_SHOWN_PAIRS]:
+        print_line(f"  {pair}: {count}")
+    print_line("")
 
 
 def _asked(report: WhatIfReport) -> str:

@@ -1,5 +1,7 @@
 """The configuration: one YAML file, and ``MIXLLM_*`` variables over it."""
 
+from mixllm.config.budget import BudgetConfig, KeyBudgetConfig
+from mixllm.config.key_names import key_name
 from mixllm.config.pool import ModelEntry, ModelInfo, ModelParams
 from mixllm.config.reading import decode_model_entry, load_config, parse_config
 from mixllm.config.schema import (
@@ -11,18 +13,21 @@ from mixllm.config.schema import (
     PolicyConfig,
     PrivacyConfig,
     RoutingConfig,
+    ShadowConfig,
     StoreConfig,
     TagsConfig,
 )
 from mixllm.config.signals import ImplicitSignal, JudgeConfig, SignalsConfig
 
 __all__ = [
+    "BudgetConfig",
     "Config",
     "DomainConfig",
     "EncoderConfig",
     "GatewayConfig",
     "ImplicitSignal",
     "JudgeConfig",
+    "KeyBudgetConfig",
     "LearningConfig",
     "ModelEntry",
     "ModelInfo",
@@ -30,10 +35,12 @@ __all__ = [
     "PolicyConfig",
     "PrivacyConfig",
     "RoutingConfig",
+    "ShadowConfig",
     "SignalsConfig",
     "StoreConfig",
     "TagsConfig",
     "decode_model_entry",
+    "key_name",
     "load_config",
     "parse_config",
 ]

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from mixllm.config.budget import BudgetConfig
 from mixllm.config.pool import ModelEntry
 from mixllm.config.section import Section, check_given
 from mixllm.config.signals import JudgeConfig, SignalsConfig
@@ -23,6 +24,7 @@ __all__ = [
     "PolicyConfig",
     "PrivacyConfig",
     "RoutingConfig",
+    "ShadowConfig",
     "StoreConfig",
     "TagsConfig",
 ]
@@ -68,6 +70,30 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         fraction("warmup_share", self.warmup_share)
 
 
+class ShadowConfig(Section, frozen=True, kw_only=True):
+    """A second policy that decides beside the live one; it is logged and never acted on.
+
+    Parameters
+    ----------
+    name
+        What its choices are logged under.
+    trade_off
+        Its λ (written ``lambda`` in the file); None takes the live policy's.
+    policy
+        How its scores become a choice.
+    """
+
+    name: str = "shadow"
+    trade_off: float | None = msgspec.field(default=None, name="lambda")
+    policy: PolicyConfig = PolicyConfig()
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise InvalidValueError("name", self.name, "more than blanks")
+        if self.trade_off is not None:
+            non_negative("lambda", self.trade_off)
+
+
 class RoutingConfig(Section, frozen=True, kw_only=True):
     """How quality, cost and time are traded.
 
@@ -83,6 +109,8 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         How much more quality counts while the pool has been judged little (see `mixllm.decision.ScoreWeights`).
     policy
         How scores become a choice.
+    shadow
+        Policies that decide beside it, for comparison.
     """
 
     trade_off: float = msgspec.field(default=1.4, name="lambda")
@@ -94,8 +122,12 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
     caution: float = 0.0
     caution_judgements: float = 300.0
     policy: PolicyConfig = PolicyConfig()
+    shadow: tuple[ShadowConfig, ...] = ()
 
     def __post_init__(self) -> None:
+        names = [shadow.name for shadow in self.shadow]
+        if len(set(names)) < len(names):
+            raise InvalidValueError("shadow", names, "without two entries of the same name")
         non_negative("lambda", self.trade_off)
         non_negative("wait_weight", self.wait_weight)
         positive("wait_steepness_per_s", self.wait_steepness_per_s)
@@ -304,6 +336,7 @@ class Config(Section, frozen=True, kw_only=True):
 
     model_list: tuple[ModelEntry, ...] = ()
     routing: RoutingConfig = RoutingConfig()
+    budget: BudgetConfig = BudgetConfig()
     encoder: EncoderConfig = EncoderConfig()
     tags: TagsConfig = TagsConfig()
     learning: LearningConfig = LearningConfig()

@@ -57,6 +57,7 @@ def check_persistence(open_store: Callable[[], Store]) -> None:
     store.quarantine_state(state.version, "kept apart")
     store.append_decision(second)  # Nobody waits for this one: close() must.
     known, events = store.decision(first.decision.decision_id), list(store.events_after(0))
+    spent = dict(store.spent_usd(since_s=0.0))
     store.close()
 
     store = open_store()
@@ -64,6 +65,7 @@ def check_persistence(open_store: Callable[[], Store]) -> None:
         assert store.decision(first.decision.decision_id) == known
         assert [one.decision for one in store.decisions()] == [second.decision, first.decision]
         assert list(store.events_after(0)) == events
+        assert spent == store.spent_usd(since_s=0.0) != {}
         assert store.wait_for_events(0, timeout_s=0.0), "events of before are events"
         assert store.load_state() is None, "a checkpoint stays in quarantine"
         assert store.load_state(4) == state
@@ -176,6 +178,7 @@ def _check_close(store: Store) -> None:
         "decisions": store.decisions,
         "events_after": lambda: store.events_after(0),
         "wait_for_events": lambda: store.wait_for_events(0, timeout_s=PATIENCE_S),
+        "spent_usd": lambda: store.spent_usd(since_s=0.0),
         "append_pool_change": lambda: store.append_pool_change(
             PoolChange(spec=LLMSpec(name="a"), active=True, created_at_s=0.0)
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -10,7 +11,7 @@ import msgspec
 from mixllm.conformance.store_samples import PATIENCE_S, raises, sample_feedback, sample_outcome, sample_record
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import Store
-from mixllm.types import LearningEvent, OutcomeStatus
+from mixllm.types import DecisionRecord, LearningEvent, OutcomeStatus
 
 __all__ = ["EVENT_CHECKS"]
 
@@ -74,6 +75,49 @@ def check_who_answered(store: Store) -> None:
     events = list(store.events_after(0))
     assert events[: len(first)] == first, "an event never changes"
     assert [event.llm for event in events[len(first) :]] == ["chosen", "chosen"]
+
+
+def check_spending(store: Store) -> None:
+    assert dict(store.spent_usd(since_s=0.0)) == {}
+    ours, theirs = (_asked_by(sample_record(number), key) for number, key in enumerate(("key-ours", "key-theirs")))
+    for record in (ours, theirs):
+        store.append_decision(record)
+    free = sample_outcome(ours, attempt=5)
+    store.append_outcome(msgspec.structs.replace(free, outcome=msgspec.structs.replace(free.outcome, cost_usd=None)))
+    for record, attempt, time_s in ((ours, 0, 10.0), (ours, 1, 20.0), (theirs, 0, 20.0), (ours, 0, 99.0)):
+        # The last one repeats the first, later and at another cost: it is no event.
+        outcome = sample_outcome(record, attempt=attempt)
+        store.append_outcome(msgspec.structs.replace(outcome, created_at_s=time_s))
+    verdict = msgspec.structs.replace(
+        sample_feedback(theirs, "verdict"), created_at_s=30.0, cost_usd=0.25, key_id="judge"
+    )
+    for _ in range(2):
+        store.append_feedback(verdict)
+    store.append_feedback(sample_feedback(ours, "thumbs"))
+    store.flush()
+    everything = dict(store.spent_usd(since_s=0.0))
+    assert everything.keys() == {"key-ours", "key-theirs"}, "a judgement is charged to who asked, not to who judged"
+    assert math.isclose(everything["key-ours"], 0.1 + 1.1)
+    assert math.isclose(everything["key-theirs"], 0.1 + 0.25)
+    assert math.isclose(store.spent_usd(since_s=20.0)["key-ours"], 1.1), "since_s is the first moment that counts"
+    assert dict(store.spent_usd(since_s=20.5)) == {"key-theirs": 0.25}
+    assert dict(store.spent_usd(since_s=31.0)) == {}
+    events = list(store.events_after(0))
+    for event in events:
+        assert event.key_id == ("key-ours" if event.decision_id == ours.decision.decision_id else "key-theirs")
+        until = dict(store.spent_usd(since_s=0.0, until_seq=event.seq))
+        charged = sum(one.charge_usd for one in events if one.seq <= event.seq)
+        assert math.isclose(sum(until.values()), charged), "until_seq is the last event that counts"
+    assert dict(store.spent_usd(since_s=0.0, until_seq=0)) == {}
+    assert dict(store.spent_usd(since_s=0.0, until_seq=10**30)) == everything
+    with raises(InvalidValueError, "spent_usd(since_s=nan)"):
+        store.spent_usd(since_s=float("nan"))
+    with raises(InvalidValueError, "spent_usd(until_seq=-1)"):
+        store.spent_usd(since_s=0.0, until_seq=-1)
+
+
+def _asked_by(record: DecisionRecord, key_id: str) -> DecisionRecord:
+    return msgspec.structs.replace(record, decision=msgspec.structs.replace(record.decision, key_id=key_id))
 
 
 def check_waiting(store: Store) -> None:
@@ -141,6 +185,7 @@ def check_threads(store: Store) -> None:
 EVENT_CHECKS = (
     check_events,
     check_who_answered,
+    check_spending,
     check_waiting,
     check_threads,
 )

@@ -1,10 +1,13 @@
 """The meta decision maker: hard constraints, then a score per LLM, then a policy that turns scores into a choice."""
 
+from mixllm.decision.arrivals import Arrivals
 from mixllm.decision.bounds import ExplorationBounds
 from mixllm.decision.constraints import why_ineligible
 from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.greedy import GreedyPolicy
-from mixllm.decision.maker import Choice, DecisionMaker
+from mixllm.decision.maker import Choice, DecisionMaker, pick
+from mixllm.decision.pacing import Pacer
+from mixllm.decision.period import Period
 from mixllm.decision.score import ScoreWeights, score
 from mixllm.decision.squarecb import SquareCBPolicy
 from mixllm.decision.thompson import ThompsonPolicy
@@ -12,16 +15,20 @@ from mixllm.decision.ucb import UCBPolicy
 from mixllm.decision.warmup import WarmUpPolicy
 
 __all__ = [
+    "Arrivals",
     "Choice",
     "DecisionMaker",
     "ExplorationBounds",
     "Forecasts",
     "GreedyPolicy",
+    "Pacer",
+    "Period",
     "ScoreWeights",
     "SquareCBPolicy",
     "ThompsonPolicy",
     "UCBPolicy",
     "WarmUpPolicy",
+    "pick",
     "score",
     "why_ineligible",
 ]

@@ -17,14 +17,14 @@ from mixllm.errors import NoEligibleLLMError, UnknownLLMError
 from mixllm.interfaces import Policy
 from mixllm.types import Candidate, Forecast, Ineligible, LLMSpec, Query, Value
 
-__all__ = ["FORCED", "Choice", "DecisionMaker"]
+__all__ = ["FORCED", "Choice", "DecisionMaker", "pick"]
 
 FORCED = "forced"
 """The policy's name where the request named the LLM."""
 
 
 class Choice(Value, frozen=True, kw_only=True):
-    """Which candidate was chosen, among which, by which policy at which λ, and why."""
+    """Which candidate was chosen, among which, by which policy at which λ (divided by `cost_weight`), and why."""
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
@@ -32,6 +32,7 @@ class Choice(Value, frozen=True, kw_only=True):
     policy: str
     trade_off: float
     reason: str
+    cost_weight: float = 1.0
 
 
 class DecisionMaker:
@@ -58,6 +59,7 @@ class DecisionMaker:
         cost_scale_usd: float,
         draw: float,
         forced: str | None = None,
+        cost_weight: float = 1.0,
     ) -> Choice:
         """Choose an LLM for `query`.
 
@@ -73,6 +75,8 @@ class DecisionMaker:
             A number in [0, 1) that picks from the policy's probabilities; the same draw picks the same.
         forced
             Name of the LLM to take whatever the constraints and scores say.
+        cost_weight
+            How many times as much cost counts, >= 1: the 1+μ of a budget. λ is divided by it.
 
         Raises
         ------
@@ -82,12 +86,12 @@ class DecisionMaker:
             Where there is no LLM named `forced`.
         """
         if forced is not None:
-            return self._force(forced, query, specs, forecasts, cost_scale_usd)
+            return self._force(forced, query, specs, forecasts, cost_scale_usd, cost_weight)
         forecasts = Forecasts.of(forecasts)
         eligible, ineligible = self._sieve(query, specs, forecasts)
         if not eligible:
             raise NoEligibleLLMError({refusal.llm: refusal.reason for refusal in ineligible})
-        weights = self._weights_for(query, forecasts)
+        weights = self.weights_for(query, forecasts, cost_weight)
         # Most queries rule out none: then the columns are taken as they are.
         kept = forecasts.take(eligible) if ineligible else forecasts
         scores, stds = score(kept, weights=weights, cost_scale_usd=cost_scale_usd)
@@ -98,14 +102,15 @@ class DecisionMaker:
                 eligible, kept.values(), scores.tolist(), propensities.tolist(), strict=True
             )
         )
-        place = _pick(propensities, draw)
+        place = pick(propensities, draw)
         return Choice(
             chosen=candidates[place],
             candidates=candidates,
             ineligible=tuple(ineligible),
             policy=self.policy.name,
             trade_off=weights.trade_off,
-            reason=_reason(place, scores, propensities, self.policy.name),
+            reason=_reason(place, scores, propensities, self.policy.name) + _pacing(weights.trade_off, cost_weight),
+            cost_weight=cost_weight,
         )
 
     def _force(
@@ -115,12 +120,13 @@ class DecisionMaker:
         specs: Sequence[LLMSpec],
         forecasts: Sequence[Forecast],
         cost_scale_usd: float,
+        cost_weight: float,
     ) -> Choice:
         names = [spec.name for spec in specs]
         if name not in names:
             raise UnknownLLMError(name, names)
         forecast = forecasts[names.index(name)]
-        weights = self._weights_for(query, forecasts)
+        weights = self.weights_for(query, forecasts, cost_weight)
         scores, _ = score([forecast], weights=weights, cost_scale_usd=cost_scale_usd)
         candidate = Candidate(llm=name, forecast=forecast, score=float(scores[0]), propensity=1.0)
         return Choice(
@@ -130,17 +136,19 @@ class DecisionMaker:
             policy=FORCED,
             trade_off=weights.trade_off,
             reason="the request names this LLM",
+            cost_weight=cost_weight,
         )
 
-    def _weights_for(self, query: Query, forecasts: Sequence[Forecast]) -> ScoreWeights:
-        if query.trade_off is None and query.deadline_s is None and self.weights.caution == 0:
+    def weights_for(self, query: Query, forecasts: Sequence[Forecast], cost_weight: float = 1.0) -> ScoreWeights:
+        """Return the weights for `query`: its own λ and τ if it has any, and λ divided by `cost_weight`."""
+        if query.trade_off is None and query.deadline_s is None and self.weights.caution == 0 and cost_weight == 1.0:
             return self.weights
         trade_off = query.trade_off
         if trade_off is None:
             # Python's sum, from left to right: the same λ whether the forecasts come with columns or without.
             trade_off = self.weights.cautious_trade_off(sum(Forecasts.of(forecasts).judgements.tolist()))
         deadline_s = self.weights.deadline_s if query.deadline_s is None else query.deadline_s
-        return replace(self.weights, trade_off=trade_off, deadline_s=deadline_s)
+        return replace(self.weights, trade_off=trade_off / cost_weight, deadline_s=deadline_s)
 
     @staticmethod
     def _sieve(query: Query, specs: Sequence[LLMSpec], forecasts: Forecasts) -> tuple[Sequence[int], list[Ineligible]]:
@@ -157,13 +165,18 @@ class DecisionMaker:
         return eligible, ineligible
 
 
-def _pick(propensities: NDArray[np.float64], draw: float) -> int:
+def pick(propensities: NDArray[np.float64], draw: float) -> int:
+    """Return the place that `draw`, a number in [0, 1), picks from probabilities of shape (K,)."""
     shares = propensities.tolist()  # A pool is too small for array functions to pay.
     place = bisect_right(list(accumulate(shares)), draw * float(propensities.sum()))
     # Rounding may lead past the end, or onto a candidate of probability 0: the last possible one is meant.
     if place < len(shares) and shares[place] > 0:
         return place
     return max(row for row, share in enumerate(shares) if share > 0)
+
+
+def _pacing(trade_off: float, cost_weight: float) -> str:
+    return f"; the budget paces λ from {trade_off * cost_weight:.3g} to {trade_off:.3g}" if cost_weight > 1.0 else ""
 
 
 def _reason(place: int, scores: NDArray[np.float64], propensities: NDArray[np.float64], policy: str) -> str:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mixllm.config.key_names import key_name
 from mixllm.gateway.answers import problem
 from mixllm.types import Secret
 
@@ -21,7 +22,6 @@ __all__ = ["KeyGuard", "is_loopback", "key_id_of", "key_name"]
 _HAS_PORT = re.compile(r":\d*$")
 _OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 _KEY_ID = "mixllm_key_id"
-_NAME_DIGITS = 12
 
 
 class KeyGuard:
@@ -84,17 +84,6 @@ class KeyGuard:
 def key_id_of(request: Request) -> str:
     """Return the name of the key that `request` was admitted with; empty where none was asked for."""
     return str(getattr(request.state, _KEY_ID, ""))
-
-
-def key_name(key: Secret) -> str:
-    """Return a name for an API key, from which nobody can tell the key: what decisions and budgets know it by.
-
-    Examples
-    --------
-    >>> key_name(Secret("sk-1234"))
-    'key-88dc28d0f030'
-    """
-    return f"key-{_digest(key.reveal()).hex()[:_NAME_DIGITS]}"
 
 
 def is_loopback(host: str) -> bool:

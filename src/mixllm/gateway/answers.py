@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from mixllm.errors import (
+    BudgetExhaustedError,
     ConfigError,
     ConflictingEventError,
     DuplicateLLMError,
@@ -46,6 +47,9 @@ class StoppingError(MixLLMError):
         super().__init__("The gateway is stopping. Send the request again in a moment.")
 
 
+_NO_MONEY = "insufficient_quota"
+"""OpenAI's own code, and type, for it: its clients do not try again at once."""
+
 _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (BodyTooLargeError, 413, "request_too_large"),
     (UnsupportedMediaError, 415, "unsupported_media_type"),
@@ -56,6 +60,7 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (DuplicateLLMError, 409, "duplicate_llm"),
     (UnknownPriceError, 422, "unknown_price"),
     (NoEligibleLLMError, 422, "no_eligible_llm"),
+    (BudgetExhaustedError, 429, _NO_MONEY),
     (ConfigError, 422, "invalid_llm"),
     (InvalidValueError, 400, "invalid_value"),
     (UpstreamTimeoutError, 504, "upstream_timeout"),
@@ -109,6 +114,8 @@ def error_response(error: Exception, *, headers: Mapping[str, str] | None = None
     if isinstance(error, UpstreamStatusError):
         return _upstream_status(error, dict(headers or {}))
     status, code = _status_of(error)
+    if isinstance(error, BudgetExhaustedError):
+        headers = {**(headers or {}), "retry-after": str(math.ceil(error.retry_after_s))}
     return problem(status, str(error), code=code, param=_param_of(error), headers=headers)
 
 
@@ -160,4 +167,6 @@ def _param_of(error: Exception) -> str | None:
 
 def _error(status: int, message: str, code: str | None, param: str | None) -> _Error:
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    if code == _NO_MONEY:
+        kind = code
     return _Error(message=message, type=kind, param=param, code=code)

@@ -17,6 +17,7 @@ from mixllm.errors import MixLLMError
 from mixllm.gateway.access import KeyGuard
 from mixllm.gateway.answers import error_response, problem
 from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
+from mixllm.gateway.budget import get_budget
 from mixllm.gateway.chat import chat_completions
 from mixllm.gateway.decisions import get_decision, post_route
 from mixllm.gateway.feedback import post_feedback
@@ -107,6 +108,7 @@ _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("POST", "/v1/feedback", post_feedback),
     ("POST", "/v1/route", post_route),
     ("GET", "/v1/decisions/{decision_id}", get_decision),
+    ("GET", "/v1/budget", get_budget),
     ("GET", "/v1/models", list_models),
     ("GET", "/v1/models/{name:path}", get_model),
     ("GET", "/v1/llms", list_llms),

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from mixllm.gateway.budget_metrics import budget_metrics, shadow_metrics
 from mixllm.learning.vitals import Vitals
 from mixllm.router import RouterCore
 from mixllm.types import Outcome
@@ -128,6 +129,10 @@ class _RouterState(Collector):
         yield under_way
         yield judged
         yield effective
+        if self.router.budget is not None:
+            yield from budget_metrics(self.router.budget.status())
+        if self.router.shadows is not None:
+            yield from shadow_metrics(self.router.shadows.counts())
 
 
 def _learning(vitals: Vitals) -> Iterable[Metric]:

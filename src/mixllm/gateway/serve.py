@@ -56,7 +56,10 @@ def serve(
     environ = os.environ if environ is None else environ
     keys = resolve_keys(config.gateway.api_keys, environ)
     check_exposure(config.gateway.host, keys)
-    with _listen(config.gateway.host, config.gateway.port) as listener, Router.from_config(config) as router:
+    with (
+        _listen(config.gateway.host, config.gateway.port) as listener,
+        Router.from_config(config, environ=environ) as router,
+    ):
         client = OpenAIClient(
             environ=environ, secrets=config.secrets(), connect_timeout_s=config.gateway.connect_timeout_s
         )

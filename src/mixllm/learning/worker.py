@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -16,7 +16,7 @@ from mixllm.learning.learner import Learner
 from mixllm.learning.rollback import RolledBack, find_earlier, keep_earlier
 from mixllm.learning.snapshot import Snapshot
 from mixllm.learning.vitals import Vitals
-from mixllm.types import LearnedState
+from mixllm.types import LearnedState, LearningEvent
 from mixllm.units import non_negative, positive
 
 __all__ = ["LearningWorker"]
@@ -50,6 +50,11 @@ class LearningWorker:
         Checkpoints are kept at most this often, and at the end.
     stalled_after_s
         Learning counts as stalled where an event waits for longer and nothing is learned meanwhile.
+
+    Attributes
+    ----------
+    observe
+        Called with each batch of events when it has been learned, e.g. to charge what they cost; None: nobody looks.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class LearningWorker:
         self.store = store
         self.learner = learner
         self.publish = publish
+        self.observe: Callable[[Sequence[LearningEvent]], None] | None = None
         self.clock = clock
         self.min_publish_interval_s = non_negative("min_publish_interval_s", min_publish_interval_s)
         self.checkpoint_interval_s = positive("checkpoint_interval_s", checkpoint_interval_s)
@@ -138,6 +144,8 @@ class LearningWorker:
             try:
                 while events := self.store.events_after(self.learner.position, limit=_BATCH_EVENTS):
                     learned += self.learner.learn(events)
+                    if self.observe is not None:
+                        self.observe(events)
             finally:
                 # Also where the store failed in between: what was learned until then would otherwise wait for more.
                 if learned:

@@ -1,5 +1,8 @@
 """The router: route · record · feedback · add_llm · remove_llm, on protocols alone."""
 
+from mixllm.router.budget import Budget, BudgetStatus
+from mixllm.router.budget_limits import BudgetLimits, KeyLimits
 from mixllm.router.core import RouterCore
+from mixllm.router.shadows import Shadow, ShadowCounts, Shadows
 
-__all__ = ["RouterCore"]
+__all__ = ["Budget", "BudgetLimits", "BudgetStatus", "KeyLimits", "RouterCore", "Shadow", "ShadowCounts", "Shadows"]

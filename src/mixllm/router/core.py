@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict
 
-import msgspec
 import numpy as np
 
-from mixllm.decision import DecisionMaker
+from mixllm.decision import DecisionMaker, Forecasts
 from mixllm.errors import StateError
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import Checkpoint, Learner, LearningWorker, Snapshot
 from mixllm.registry import InFlight
+from mixllm.router.budget import Budget
 from mixllm.router.decision_ids import new_decision_id
 from mixllm.router.judgements import judgement
+from mixllm.router.measured import measured
 from mixllm.router.pool import RoutedPool
+from mixllm.router.shadows import Shadows
 from mixllm.types import (
     Decision,
     DecisionRecord,
@@ -34,6 +37,15 @@ from mixllm.types import (
 )
 
 __all__ = ["RouterCore"]
+
+
+class _Drawn(TypedDict):
+    """What every policy that decides on a query is given alike."""
+
+    forecasts: Forecasts
+    cost_scale_usd: float
+    draw: float
+
 
 _SHOWN_TAGS = 3
 _DRAW_BITS = 53
@@ -71,6 +83,10 @@ class RouterCore(RoutedPool):
         See `LearningWorker`.
     quarantine
         Whether checkpoints that are found unusable are marked in the store.
+    budget
+        What may be spent; None: no limit.
+    shadows
+        Second policies that decide beside `maker`; None: none.
     """
 
     def __init__(
@@ -88,6 +104,8 @@ class RouterCore(RoutedPool):
         checkpoint_interval_s: float = 30.0,
         stalled_after_s: float = 60.0,
         quarantine: bool = True,
+        budget: Budget | None = None,
+        shadows: Shadows | None = None,
     ) -> None:
         super().__init__(learner=learner, store=store, clock=clock, price=price)
         self.encoder = encoder
@@ -95,6 +113,8 @@ class RouterCore(RoutedPool):
         self.maker = maker
         self.store_prompts = store_prompts
         self.in_flight = InFlight(clock=clock)
+        self.budget = budget
+        self.shadows = shadows
         self._rng = rng
         self._closed = False
         self.worker = LearningWorker(
@@ -106,6 +126,9 @@ class RouterCore(RoutedPool):
             stalled_after_s=stalled_after_s,
         )
         self.worker.restore(quarantine=quarantine)
+        if budget is not None:
+            budget.open(store, until_seq=learner.position)
+            self.worker.observe = budget.charge
         self._snapshot = learner.snapshot()
 
     # ---- decide ---------------------------------------------------------------------------------------------------
@@ -128,6 +151,8 @@ class RouterCore(RoutedPool):
             Where hard constraints rule out every LLM.
         UnknownLLMError
             Where the pool has no LLM named `llm`.
+        BudgetExhaustedError
+            Where the budget is spent.
         """
         query = Query(text=query) if isinstance(query, str) else query
         snapshot = self._snapshot
@@ -141,14 +166,13 @@ class RouterCore(RoutedPool):
             in_flight=self._waiting(snapshot),
         )
         seed = int(self._rng.integers(0, 1 << 63))
-        choice = self.maker.choose(
-            query,
-            specs=snapshot.specs,
+        drawn = _Drawn(
             forecasts=forecasts,
             cost_scale_usd=snapshot.cost_scale_usd,
             draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
-            forced=llm,
         )
+        choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, **drawn)
+        choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
         created_at_s = self.clock.time_s()
         decision = Decision(
             decision_id=new_decision_id(created_at_s),
@@ -164,6 +188,7 @@ class RouterCore(RoutedPool):
             tags=self._tags(features),
             candidates=choice.candidates,
             ineligible=choice.ineligible,
+            shadow=() if self.shadows is None else self.shadows.choices(query, choice, **drawn),
             key_id=query.key_id,
         )
         self.store.append_decision(
@@ -175,6 +200,8 @@ class RouterCore(RoutedPool):
         )
         if expect_outcome:
             self.in_flight.start(decision.decision_id, decision.llm, key_id=decision.key_id)
+            if self.budget is not None:
+                self.budget.reserve(decision)
         return decision
 
     # ---- learn ----------------------------------------------------------------------------------------------------
@@ -195,8 +222,8 @@ class RouterCore(RoutedPool):
             Where there is no such decision.
         """
         call = self.in_flight.finish(decision_id) or self.store.decision(decision_id).decision
-        outcome = self._priced(outcome, llm=outcome.llm or call.llm)
-        outcome = msgspec.structs.replace(outcome, key_id=call.key_id)
+        llm = outcome.llm or call.llm
+        outcome = measured(outcome, llm=llm, key_id=call.key_id, price=self.learner.price(llm))
         self.store.append_outcome(
             OutcomeEvent(decision_id=decision_id, outcome=outcome, created_at_s=self.clock.time_s())
         )
@@ -358,16 +385,3 @@ class RouterCore(RoutedPool):
         probabilities = features[: len(names)].tolist()  # So few that a list is quicker than an array.
         top = sorted(range(len(names)), key=probabilities.__getitem__)[::-1][:_SHOWN_TAGS]
         return tuple([TagWeight(tag=names[place], probability=probabilities[place]) for place in top])
-
-    def _priced(self, outcome: Outcome, *, llm: str) -> Outcome:
-        # The measured cost where the caller knows it, else the tokens at the LLM's price; never the forecast.
-        cost_usd = outcome.cost_usd
-        price = self.learner.price(llm)
-        if cost_usd is None and price is not None and outcome.tokens_in is not None and outcome.tokens_out is not None:
-            cost_usd = price.cost_usd(
-                tokens_in=outcome.tokens_in,
-                tokens_out=outcome.tokens_out,
-                cached_tokens_in=outcome.cached_tokens_in,
-                reasoning_tokens=outcome.reasoning_tokens,
-            )
-        return msgspec.structs.replace(outcome, llm=llm, cost_usd=cost_usd)

@@ -26,7 +26,7 @@ from mixllm.types import (
     StateInfo,
     StoredDecision,
 )
-from mixllm.units import non_negative
+from mixllm.units import finite, non_negative
 
 __all__ = ["MemoryStore"]
 
@@ -197,6 +197,18 @@ class MemoryStore:
             self._refuse_closed()
         return self._tail.wait(seq, timeout_s=timeout_s)
 
+    def spent_usd(self, *, since_s: float, until_seq: int | None = None) -> Mapping[str, float]:
+        """Return what the remembered events since `since_s`, up to `until_seq`, have cost, by key that asked."""
+        finite("since_s", since_s)
+        last = sys.maxsize if until_seq is None else at_least("until_seq", until_seq, 0)
+        spent: dict[str, float] = {}
+        with self._lock:
+            self._refuse_closed()
+            for event in self._events.values():
+                if event.seq <= last and event.created_at_s >= since_s and event.charge_usd > 0:
+                    spent[event.key_id] = spent.get(event.key_id, 0.0) + event.charge_usd
+        return spent
+
     def append_pool_change(self, change: PoolChange) -> None:
         """Keep an LLM's addition or removal."""
         pool_change_body(change)  # Refuses what a durable store could not keep.
@@ -341,4 +353,5 @@ def _learning_event(entry: _Entry, *, seq: int, llm: str, event: OutcomeEvent | 
         outcome=event.outcome if isinstance(event, OutcomeEvent) else None,
         feedback=event if isinstance(event, Feedback) else None,
         created_at_s=event.created_at_s,
+        key_id=decision.key_id,
     )

@@ -134,7 +134,30 @@ _QUARANTINE = Migration(
     statements=("ALTER TABLE states ADD COLUMN quarantined TEXT",),
 )
 
-MIGRATIONS = (_TABLES, _REPORTING, _QUARANTINE)
+_SPENDING = Migration(
+    version=4,
+    purpose="who asked, and what each event cost, so that spending needs no scan",
+    statements=(
+        "ALTER TABLE decisions ADD COLUMN key_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE events ADD COLUMN key_id TEXT NOT NULL DEFAULT ''",
+        # Bodies had both before there were columns; one that is damaged must not keep the file from being opened.
+        """
+        UPDATE decisions SET key_id = coalesce(json_extract(body, '$.key_id'), '')
+        WHERE json_valid(body) AND json_extract(body, '$.key_id') <> ''
+        """,
+        """
+        UPDATE events SET key_id = (SELECT d.key_id FROM decisions AS d WHERE d.decision_id = events.decision_id)
+        WHERE decision_id IN (SELECT decision_id FROM decisions WHERE key_id <> '')
+        """,
+        """
+        UPDATE events SET cost_usd = json_extract(body, '$.cost_usd')
+        WHERE kind = 'feedback' AND json_valid(body) AND json_extract(body, '$.cost_usd') > 0
+        """,
+        "CREATE INDEX events_by_cost ON events (created_at_s, key_id, cost_usd) WHERE cost_usd IS NOT NULL",
+    ),
+)
+
+MIGRATIONS = (_TABLES, _REPORTING, _QUARANTINE, _SPENDING)
 """Every step, in order."""
 
 SCHEMA_VERSION = MIGRATIONS[-1].version

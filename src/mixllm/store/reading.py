@@ -25,6 +25,7 @@ __all__ = [
     "read_events",
     "read_last_seq",
     "read_pool_changes",
+    "read_spent_usd",
     "read_state",
     "read_states",
     "read_totals",
@@ -123,7 +124,7 @@ def read_events(connection: sqlite3.Connection, seq: int, *, limit: int) -> Sequ
     # CROSS JOIN fixes the order of the loops: along the events, each with its decision.
     rows = connection.execute(
         """
-        SELECT e.seq, e.decision_id, e.llm, d.encoding, d.tokens_in, e.kind, e.body, e.created_at_s
+        SELECT e.seq, e.decision_id, e.llm, d.encoding, d.tokens_in, e.kind, e.body, e.created_at_s, e.key_id
         FROM events AS e CROSS JOIN decisions AS d ON d.decision_id = e.decision_id
         WHERE e.seq > ? ORDER BY e.seq LIMIT ?
         """,
@@ -139,8 +140,9 @@ def read_events(connection: sqlite3.Connection, seq: int, *, limit: int) -> Sequ
             outcome=outcome_from_body(body) if kind == "outcome" else None,
             feedback=feedback_from_body(body) if kind == "feedback" else None,
             created_at_s=created_at_s or 0.0,
+            key_id=key_id,
         )
-        for event_seq, decision_id, llm, encoding, tokens_in, kind, body, created_at_s in rows
+        for event_seq, decision_id, llm, encoding, tokens_in, kind, body, created_at_s, key_id in rows
     ]
 
 
@@ -148,6 +150,19 @@ def read_last_seq(connection: sqlite3.Connection) -> int:
     """Return the `seq` of the newest event; 0 where there is none."""
     (seq,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
     return int(seq)
+
+
+def read_spent_usd(connection: sqlite3.Connection, *, since_s: float, until_seq: int | None) -> dict[str, float]:
+    """Return what the events since `since_s`, up to `until_seq` if given, have cost, by key."""
+    # cost_usd > 0, literally: only then may SQLite use the index, which leaves out events without a cost.
+    rows = connection.execute(
+        """
+        SELECT key_id, sum(cost_usd) FROM events
+        WHERE created_at_s >= ? AND cost_usd > 0 AND seq <= ? GROUP BY key_id
+        """,
+        (since_s, _MAX_INTEGER if until_seq is None else min(until_seq, _MAX_INTEGER)),
+    )
+    return dict(rows.fetchall())
 
 
 def read_pool_changes(connection: sqlite3.Connection) -> Sequence[PoolChange]:

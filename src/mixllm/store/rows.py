@@ -30,8 +30,8 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-DecisionRow = tuple[str, float, str, str, float, int, int, bytes, str, str | None]
-"""decision_id, created_at_s, llm, policy, trade_off, model_version, tokens_in, encoding, body, prompt."""
+DecisionRow = tuple[str, float, str, str, float, int, int, bytes, str, str | None, str]
+"""decision_id, created_at_s, llm, policy, trade_off, model_version, tokens_in, encoding, body, prompt, key_id."""
 
 EventRow = tuple[object, ...]
 """The parameters of an insert into ``events``."""
@@ -89,6 +89,7 @@ def decision_row(record: DecisionRecord) -> DecisionRow:
         record.encoding,
         body.decode(),
         None if record.prompt is None else _valid_text(record.prompt),
+        decision.key_id,
     )
 
 
@@ -143,6 +144,7 @@ def feedback_row(feedback: Feedback, body: str) -> EventRow:
         feedback.metric,
         feedback.source,
         feedback.value,
+        feedback.cost_usd or None,
         feedback.decision_id,
     )
 

@@ -22,6 +22,7 @@ from mixllm.store.reading import (
     read_events,
     read_last_seq,
     read_pool_changes,
+    read_spent_usd,
     read_state,
     read_states,
     read_totals,
@@ -40,7 +41,7 @@ from mixllm.types import (
     StateInfo,
     StoredDecision,
 )
-from mixllm.units import non_negative
+from mixllm.units import finite, non_negative
 
 __all__ = ["SQLiteStore"]
 
@@ -284,6 +285,17 @@ class SQLiteStore:
                 return False
             if remaining_s <= _OTHERS_POLL_S:
                 return self._tail.wait(seq, timeout_s=0.0)
+
+    def spent_usd(self, *, since_s: float, until_seq: int | None = None) -> Mapping[str, float]:
+        """Return what the durable events since `since_s`, up to `until_seq` if given, have cost, by key that asked.
+
+        An index answers it: the time grows with the events since `since_s` that cost something.
+        """
+        finite("since_s", since_s)
+        if until_seq is not None:
+            at_least("until_seq", until_seq, 0)
+        with self._readers.connection() as connection:
+            return read_spent_usd(connection, since_s=since_s, until_seq=until_seq)
 
     def append_pool_change(self, change: PoolChange) -> None:
         """Keep an LLM's addition or removal; returns when durable."""

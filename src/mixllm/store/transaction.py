@@ -25,15 +25,16 @@ _LOG = logging.getLogger("mixllm.store")
 
 _INSERT_DECISION = """
 INSERT INTO decisions
-    (decision_id, created_at_s, llm, policy, trade_off, model_version, tokens_in, encoding, body, prompt)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (decision_id, created_at_s, llm, policy, trade_off, model_version, tokens_in, encoding, body, prompt, key_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (decision_id) DO NOTHING
 """
 
 _INSERT_OUTCOME = """
 INSERT INTO events
-    (kind, event_id, llm, created_at_s, body, status, attempt, tokens_in, tokens_out, cost_usd, latency_s, decision_id)
-SELECT 'outcome', ?, coalesce(?, llm), ?, ?, ?, ?, ?, ?, ?, ?, decision_id
+    (kind, event_id, llm, created_at_s, body, status, attempt, tokens_in, tokens_out, cost_usd, latency_s, decision_id,
+     key_id)
+SELECT 'outcome', ?, coalesce(?, llm), ?, ?, ?, ?, ?, ?, ?, ?, decision_id, key_id
 FROM decisions WHERE decision_id = ?
 ON CONFLICT (kind, event_id) DO NOTHING
 """
@@ -41,14 +42,15 @@ ON CONFLICT (kind, event_id) DO NOTHING
 # The LLM that answered is looked up here, once, so that an event reads the same for ever.
 _INSERT_FEEDBACK = """
 INSERT INTO events
-    (kind, event_id, created_at_s, body, feedback_kind, metric, source, value, llm, decision_id)
-SELECT 'feedback', ?, ?, ?, ?, ?, ?, ?,
+    (kind, event_id, created_at_s, body, feedback_kind, metric, source, value, cost_usd, llm, decision_id, key_id)
+SELECT 'feedback', ?, ?, ?, ?, ?, ?, ?, ?,
     coalesce(
         (SELECT answered.llm FROM events AS answered
          WHERE answered.decision_id = decisions.decision_id AND answered.status = 'ok'
          ORDER BY answered.seq DESC LIMIT 1),
         llm),
-    decision_id
+    decision_id,
+    key_id
 FROM decisions WHERE decision_id = ?
 ON CONFLICT (kind, event_id) DO NOTHING
 """

@@ -9,7 +9,7 @@ import numpy as np
 from tests.small_router import question, small_router
 
 from mixllm import Decision, Outcome, Router
-from mixllm.config import PolicyConfig, RoutingConfig
+from mixllm.config import PolicyConfig, RoutingConfig, ShadowConfig
 from mixllm.interfaces import Store
 from mixllm.store import SQLiteStore
 
@@ -37,9 +37,15 @@ class Ticking:
         return self.time_s()
 
 
-def router_on(store: Store, *, policy: PolicyConfig = POLICY, trade_off: float = TRADE_OFF) -> Router:
+def router_on(
+    store: Store,
+    *,
+    policy: PolicyConfig = POLICY,
+    trade_off: float = TRADE_OFF,
+    shadow: tuple[ShadowConfig, ...] = (),
+) -> Router:
     """Return a router that explores."""
-    routing = RoutingConfig(trade_off=trade_off, policy=policy, reference_llm="large")
+    routing = RoutingConfig(trade_off=trade_off, policy=policy, reference_llm="large", shadow=shadow)
     return small_router(store=store, routing=routing, clock=Ticking(), seed=11)
 
 
@@ -51,13 +57,15 @@ def answer(router: Router, decision: Decision, rng: np.random.Generator) -> None
         router.submit_feedback(decision.decision_id, thumbs=bool(rng.uniform() < TRUE_QUALITY[decision.llm]))
 
 
-def filled_store(path: Path, *, decisions: int = 400, policy: PolicyConfig = POLICY) -> Path:
+def filled_store(
+    path: Path, *, decisions: int = 400, policy: PolicyConfig = POLICY, shadow: tuple[ShadowConfig, ...] = ()
+) -> Path:
     """Write a store; `FORCED` more decisions named their LLM, `UNANSWERED` more came to nothing.
 
     It decides batch by batch and learns in between, so that what it knows does not depend on the background's pace.
     """
     rng = np.random.default_rng(3)
-    with router_on(SQLiteStore(path=path), policy=policy) as router:
+    with router_on(SQLiteStore(path=path), policy=policy, shadow=shadow) as router:
         for first in range(0, decisions, _BATCH):
             numbers = range(first, min(first + _BATCH, decisions))
             batch = [router.route(question(number), expect_outcome=False) for number in numbers]

@@ -53,8 +53,8 @@ class Gathered:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, row: DecisionRow) -> None:
-        """Add a decision, or count it where it cannot be used."""
+    def add(self, row: DecisionRow) -> bool:
+        """Add a decision and return True, or count it where it cannot be used."""
         if row.policy == FORCED:
             self.forced += 1
         elif np.isnan(row.quality) and np.isnan(row.cost_usd):
@@ -65,6 +65,8 @@ class Gathered:
             for candidate in row.candidates:
                 self._llms.setdefault(candidate.llm, len(self._llms))
             self._rows.append(row)
+            return True
+        return False
 
     def columns(self, *, newest_first: bool, name: str) -> LoggedDecisions:
         """Return what was gathered, oldest first; raises `LogError` where there is nothing, or it contradicts itself.

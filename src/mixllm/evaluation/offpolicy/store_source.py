@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mixllm.evaluation.offpolicy.gathering import CandidateRow, DecisionRow, Gathered
 from mixllm.evaluation.offpolicy.logged import LoggedDecisions
@@ -11,7 +11,7 @@ from mixllm.interfaces import Store
 from mixllm.learning.store_export import judged_quality
 from mixllm.types import StoredDecision
 
-__all__ = ["decisions_of_store"]
+__all__ = ["decisions_of_store", "row_of", "stored_decisions"]
 
 _PAGE = 512
 
@@ -38,20 +38,28 @@ def decisions_of_store(
     LogError
         Where no decision of a policy has an outcome.
     """
-    total = store.counts()["decisions"]
     gathered = Gathered()
+    for stored in stored_decisions(store, on_progress=on_progress):
+        gathered.add(row_of(stored))
+    return gathered.columns(newest_first=True, name=name)
+
+
+def stored_decisions(
+    store: Store, *, on_progress: Callable[[int, int], None] | None = None
+) -> Iterator[StoredDecision]:
+    """Yield every decision of `store`, newest first, page by page."""
+    total = store.counts()["decisions"]
     done, before = 0, None
     while page := store.decisions(limit=_PAGE, before=before):
-        for stored in page:
-            gathered.add(_row(stored))
+        yield from page
         done += len(page)
         before = page[-1].decision.decision_id
         if on_progress is not None:
             on_progress(done, max(done, total))
-    return gathered.columns(newest_first=True, name=name)
 
 
-def _row(stored: StoredDecision) -> DecisionRow:
+def row_of(stored: StoredDecision) -> DecisionRow:
+    """Return what off-policy evaluation reads of a decision."""
     decision = stored.decision
     quality = judged_quality(stored.feedback)
     costs = [outcome.cost_usd for outcome in stored.outcomes if outcome.cost_usd is not None]

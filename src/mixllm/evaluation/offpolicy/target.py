@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,32 @@ from mixllm.interfaces import Policy
 from mixllm.types import Estimate, Forecast
 from mixllm.units import non_negative
 
-__all__ = ["TargetPolicy"]
+__all__ = ["Target", "TargetPolicy"]
 
 _SUM_TOLERANCE = 1e-6
 _NOTHING = Estimate(mean=0.0, std=0.0)
+
+
+class Target(Protocol):
+    """A policy that is asked about, with its probabilities for the decisions of a log."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def trade_off(self) -> float | None:
+        """Its λ; None where each decision has its own."""
+
+    @property
+    def without(self) -> frozenset[str]:
+        """LLMs that are taken out of the pool."""
+
+    def trade_offs(self, log: LoggedDecisions) -> NDArray[np.float64]:
+        """Return λ of each decision, shape (n,)."""
+
+    def propensities(self, log: LoggedDecisions) -> NDArray[np.float64]:
+        """Return the probability with which each LLM would have been chosen, shape (n, K)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +64,11 @@ class TargetPolicy:
     def __post_init__(self) -> None:
         if self.trade_off is not None:
             non_negative("trade_off", self.trade_off)
+
+    @property
+    def name(self) -> str:
+        """Name of the policy."""
+        return self.policy.name
 
     def trade_offs(self, log: LoggedDecisions) -> NDArray[np.float64]:
         """Return λ of each decision, shape (n,)."""

@@ -24,7 +24,7 @@ from mixllm.evaluation.offpolicy.logged import LoggedDecisions
 from mixllm.evaluation.offpolicy.report import Comparison, LLMShares, Measured, RewardReport, WhatIfReport
 from mixllm.evaluation.offpolicy.samples import Sample, checked_target, sample_of, seen_shares
 from mixllm.evaluation.offpolicy.support import Support, SupportLimits, check_support, support_of
-from mixllm.evaluation.offpolicy.target import TargetPolicy
+from mixllm.evaluation.offpolicy.target import Target
 from mixllm.units import positive
 
 __all__ = ["Settings", "what_if"]
@@ -81,7 +81,7 @@ class Settings:
 
 
 def what_if(
-    log: LoggedDecisions, target: TargetPolicy, *, settings: Settings | None = None, rng: np.random.Generator
+    log: LoggedDecisions, target: Target, *, settings: Settings | None = None, rng: np.random.Generator
 ) -> WhatIfReport:
     """Return what `target` would have had in quality, cost and score, beside what the logged policy had.
 
@@ -103,6 +103,7 @@ def what_if(
     """
     settings = settings or Settings()
     probabilities = target.propensities(log)
+    trade_offs = target.trade_offs(log)
     answerable = probabilities.sum(axis=1) > 0
     if not answerable.any():
         raise NoSupportError(
@@ -110,19 +111,17 @@ def what_if(
         )
     unanswerable = int((~answerable).sum())
     if unanswerable:
-        log, probabilities = log.select(answerable), probabilities[answerable]
+        log, probabilities, trade_offs = log.select(answerable), probabilities[answerable], trade_offs[answerable]
     probabilities = checked_target(log, probabilities)
     cost_scale_usd = float(log.cost_scale_usd.mean())
-    samples = _samples(
-        log, probabilities, trade_off=target.trade_offs(log), scale=cost_scale_usd, direct=settings.direct, rng=rng
-    )
+    samples = _samples(log, probabilities, trade_off=trade_offs, scale=cost_scale_usd, direct=settings.direct, rng=rng)
     supports = {name: support_of(log, probabilities, sample) for name, sample in samples.items()}
     for name, support in supports.items():
         check_support(support, settings.limits, log=log, reward=name)
     rewards = _estimated(samples, supports, settings, rng)
     judged = ~np.isnan(log.quality)
     return WhatIfReport(
-        policy=target.policy.name,
+        policy=target.name,
         trade_off=target.trade_off,
         without=tuple(sorted(target.without)),
         level=settings.level,
