@@ -376,7 +376,9 @@ def _in_the_scale_of(learner: Learner, start: Checkpoint) -> Checkpoint:
         before = start.reference_price.blended_usd_per_million_tokens
         if before > 0 and "scale" in arrays:
             arrays["scale"] = arrays["scale"] * (price.blended_usd_per_million_tokens / before, 1.0)
-    return replace(start, position=0, arrays=arrays)
+    # The scale begins with the price of now, not with that of the log.
+    now = None if start.reference is None else learner.price(start.reference)
+    return replace(start, position=0, arrays=arrays, reference_price=now or start.reference_price)
 
 
 def _known_reference(reference: str | None, llms: Sequence[LLMSpec]) -> str | None:

@@ -649,11 +649,25 @@ class LearnedState(Value, frozen=True, kw_only=True):
 
 
 class PoolChange(Value, frozen=True, kw_only=True):
-    """An LLM that was added to or removed from the pool at run time."""
+    """An LLM that was added to, changed in or removed from the pool at run time.
+
+    Parameters
+    ----------
+    spec
+        The LLM as it is now, or was last.
+    active
+        Whether it is in the pool.
+    created_at_s
+        Unix time.
+    configured
+        What the configuration said of it then; None where it said nothing. Where the configuration says otherwise
+        after a restart, it was edited since, and goes before this change.
+    """
 
     spec: LLMSpec
     active: bool
     created_at_s: float
+    configured: LLMSpec | None = None
 
 
 def _count_in_range(field: str, count: int | None, least: int) -> None:

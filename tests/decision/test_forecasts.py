@@ -26,6 +26,7 @@ POOLS = st.lists(
         wait_s=NUMBERS,
         latency_s=ESTIMATES,
         judgements=NUMBERS,
+        spent_usd=NUMBERS,
     ),
     max_size=6,
 )
@@ -47,6 +48,7 @@ def from_columns(pool: list[Forecast]) -> Forecasts:
         latency_s=known.latency_s,
         latency_s_std=known.latency_s_std,
         judgements=known.judgements,
+        spent_usd=known.spent_usd,
     )
 
 

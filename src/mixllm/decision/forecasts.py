@@ -27,6 +27,7 @@ _COLUMNS = (
     "latency_s",
     "latency_s_std",
     "judgements",
+    "spent_usd",
 )
 _columns_of = attrgetter(*_COLUMNS)
 
@@ -54,6 +55,8 @@ class Forecasts(Sequence[Forecast]):
         Of the time to the last token, waiting included.
     judgements
         How many judgements each quality rests on.
+    spent_usd
+        What each LLM's calls have cost so far.
 
     Examples
     --------
@@ -76,6 +79,7 @@ class Forecasts(Sequence[Forecast]):
     latency_s: NDArray[np.float64]
     latency_s_std: NDArray[np.float64]
     judgements: NDArray[np.float64]
+    spent_usd: NDArray[np.float64]
     _values: tuple[Forecast, ...] | None = field(init=False, default=None, repr=False)
 
     @classmethod
@@ -97,6 +101,7 @@ class Forecasts(Sequence[Forecast]):
                 one.latency_s.mean,
                 one.latency_s.std,
                 one.judgements,
+                one.spent_usd,
             )
             for one in forecasts
         ]
@@ -155,6 +160,7 @@ class Forecasts(Sequence[Forecast]):
                     wait_s=wait,
                     latency_s=Estimate(mean=latency, std=latency_std),
                     judgements=judgements,
+                    spent_usd=spent,
                 )
                 for (
                     quality,
@@ -169,6 +175,7 @@ class Forecasts(Sequence[Forecast]):
                     latency,
                     latency_std,
                     judgements,
+                    spent,
                 ) in zip(*columns, strict=True)
             ]
         )

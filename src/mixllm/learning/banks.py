@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.predictors import BayesianLinear, BillingFactors, BlockPrior, LinearBank, pooled_prior_means
 
-__all__ = ["Banks"]
+__all__ = ["Banks", "quality_prior_means"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +38,9 @@ class Banks:
         to the pool's slopes nor takes them, and its prior mean is 0.
         """
         qualities = [model.quality for model in models]
+        quality_means = quality_prior_means(models, recipe=recipe, tags=tags, embedding=embedding)
         lengths = [model.length.log_model for model in models]
         billings = [model.billing for model in models]
-        quality_means = _prior_means(
-            qualities,
-            [model.quality.base is None for model in models],
-            slopes=recipe.pool_slopes(tags=tags, embedding=embedding),
-            share_level=False,
-        )
         length_means = _prior_means(
             lengths,
             [model.length.base is None for model in models],
@@ -59,6 +54,18 @@ class Banks:
             length=LinearBank.stack([lengths[row] for row in rows], prior_means=length_means[rows]),
             billing=BillingFactors.stack([billings[row] for row in rows], prior_means=billing_means[rows]),
         )
+
+
+def quality_prior_means(
+    models: Sequence[LLMModel], *, recipe: Recipe, tags: int, embedding: int
+) -> NDArray[np.float64]:
+    """Return the prior mean of each LLM's weights of quality, given what all have learned together, shape (K, D)."""
+    return _prior_means(
+        [model.quality for model in models],
+        [model.quality.base is None for model in models],
+        slopes=recipe.pool_slopes(tags=tags, embedding=embedding),
+        share_level=False,
+    )
 
 
 def _prior_means(

@@ -113,6 +113,13 @@ class BayesianLinear:
         spread = self._covariance @ z
         return Estimate(mean=float(spread @ self._information), std=math.sqrt(max(0.0, float(z @ spread))))
 
+    def predict_from(self, features: FloatArray, prior_mean: NDArray[np.float64]) -> Estimate:
+        """Return the estimate at `features`, shape (D,), as it is with another prior mean θ0, shape (D,)."""
+        z = self._checked(features)
+        spread = self._covariance @ z
+        mean = float(z @ self.mean_from(prior_mean))
+        return Estimate(mean=mean, std=math.sqrt(max(0.0, float(z @ spread))))
+
     def update(self, features: FloatArray, target: float, *, weight: float = 1.0) -> None:
         """Learn one observation.
 

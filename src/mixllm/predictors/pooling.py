@@ -44,7 +44,7 @@ def pooled_prior_means(
         return np.zeros((0, slopes.dimension))
     if any(model.dimension != slopes.dimension for model in models):
         raise InvalidValueError("models", [model.dimension for model in models], f"of dimension {slopes.dimension}")
-    # Also of what an LLM has forgotten since: what it once shared with the others does not move them by being forgotten.
+    # Also of what an LLM has forgotten since: that must not move the others.
     states = [model.lifetime_state() for model in models]
     noise = np.array([model.noise_variance for model in models])
     counts = np.array([state["gram"][-1, -1] for state in states])

@@ -123,26 +123,29 @@ class RouterCore(RoutedPool):
             Where the pool has no LLM named `llm`.
         """
         query = Query(text=query) if isinstance(query, str) else query
-        snapshot = self._snapshot
         encoding = self.encoder.encode(query.text)
         features = self.features.features(encoding)
         tokens_in = query.prompt_tokens
-        forecasts = snapshot.forecasts(
-            features,
-            tokens_in=tokens_in,
-            max_tokens_out=query.max_tokens_out,
-            in_flight=self._waiting(snapshot),
-        )
         seed = int(self._rng.integers(0, 1 << 63))
-        choice = self.maker.choose(
-            query,
-            specs=snapshot.specs,
-            forecasts=forecasts,
-            cost_scale_usd=snapshot.cost_scale_usd,
-            draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
-            forced=llm,
-        )
-        created_at_s = self.clock.time_s()
+        while True:
+            snapshot = self._snapshot
+            forecasts = snapshot.forecasts(
+                features,
+                tokens_in=tokens_in,
+                max_tokens_out=query.max_tokens_out,
+                in_flight=self._waiting(snapshot),
+            )
+            choice = self.maker.choose(
+                query,
+                specs=snapshot.specs,
+                forecasts=forecasts,
+                cost_scale_usd=snapshot.cost_scale_usd,
+                draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
+                forced=llm,
+            )
+            created_at_s = self.clock.time_s()
+            if self._snapshot is snapshot or self._holds(choice.chosen.llm):
+                break  # Else it was removed meanwhile: the decision is made again, without it.
         decision = Decision(
             decision_id=new_decision_id(created_at_s),
             created_at_s=created_at_s,
@@ -188,7 +191,7 @@ class RouterCore(RoutedPool):
             Where there is no such decision.
         """
         call = self.in_flight.finish(decision_id) or self.store.decision(decision_id).decision
-        outcome = self._priced(outcome, llm=outcome.llm or call.llm)
+        outcome = self._priced(outcome, llm=outcome.llm or call.llm, decision_id=decision_id)
         outcome = msgspec.structs.replace(outcome, key_id=call.key_id)
         self.store.append_outcome(
             OutcomeEvent(decision_id=decision_id, outcome=outcome, created_at_s=self.clock.time_s())
@@ -336,6 +339,9 @@ class RouterCore(RoutedPool):
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
+    def _holds(self, llm: str) -> bool:
+        return any(spec.name == llm for spec in self._snapshot.specs)
+
     def _ensure_learning(self) -> None:
         if not self.worker.running:
             self.worker.start()
@@ -352,10 +358,11 @@ class RouterCore(RoutedPool):
         top = sorted(range(len(names)), key=probabilities.__getitem__)[::-1][:_SHOWN_TAGS]
         return tuple([TagWeight(tag=names[place], probability=probabilities[place]) for place in top])
 
-    def _priced(self, outcome: Outcome, *, llm: str) -> Outcome:
-        # The measured cost where the caller knows it, else the tokens at the LLM's price; never the forecast.
+    def _priced(self, outcome: Outcome, *, llm: str, decision_id: str) -> Outcome:
+        # The measured cost where the caller knows it, else the tokens at the price that the LLM had when it was chosen;
+        # never the forecast.
         cost_usd = outcome.cost_usd
-        price = self.learner.price(llm)
+        price = self.learner.price(llm, decision_id=decision_id)
         if cost_usd is None and price is not None and outcome.tokens_in is not None and outcome.tokens_out is not None:
             cost_usd = price.cost_usd(
                 tokens_in=outcome.tokens_in,
