@@ -123,6 +123,7 @@ class Router(RouterCore):
             recipe=build_recipe(self.learning_config),
             reference=_known_reference(self.routing_config.reference_llm, llms),
             bases=bases,
+            answers_per_false_alarm=self.learning_config.drift_answers_per_false_alarm,
         )
         if start is not None:
             learner.restore(_in_the_scale_of(learner, start))
@@ -314,7 +315,13 @@ def build_policy(config: PolicyConfig) -> Policy:
     policy = policies[config.name]
     if config.warmup_judgements == 0:
         return policy
-    return WarmUpPolicy(policy=policy, judgements=config.warmup_judgements, share=config.warmup_share, bounds=bounds)
+    return WarmUpPolicy(
+        policy=policy,
+        judgements=config.warmup_judgements,
+        share=config.warmup_share,
+        max_cost_usd=config.warmup_max_cost_usd,
+        bounds=bounds,
+    )
 
 
 def build_recipe(config: LearningConfig) -> Recipe:

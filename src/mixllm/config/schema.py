@@ -46,6 +46,8 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         Bounds on exploration (see `mixllm.decision.ExplorationBounds`).
     warmup_judgements, warmup_share
         LLMs judged less often than this get this share of the traffic between them; 0 switches it off.
+    warmup_max_cost_usd
+        An LLM whose calls have cost more than this is not warmed up any further; None: no bound.
     """
 
     name: Literal["greedy", "ucb", "squarecb", "thompson"] = "ucb"
@@ -56,6 +58,7 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     min_quality: float | None = None
     warmup_judgements: int = 0
     warmup_share: float = 0.2
+    warmup_max_cost_usd: float | None = None
 
     def __post_init__(self) -> None:
         non_negative("exploration", self.exploration)
@@ -65,6 +68,7 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         check_given(fraction, self, "min_quality")
         non_negative("warmup_judgements", self.warmup_judgements)
         fraction("warmup_share", self.warmup_share)
+        check_given(positive, self, "warmup_max_cost_usd")
 
 
 class RoutingConfig(Section, frozen=True, kw_only=True):
@@ -203,14 +207,19 @@ class LearningConfig(Section, frozen=True, kw_only=True):
         Priors and noise by name (see `mixllm.learning.Recipe`); what is not named keeps its default.
     model
         Folder that `mixllm train` or `Router.save` wrote: what is known before any feedback.
+    drift_answers_per_false_alarm
+        How seldom the test of each LLM's quality may give a false alarm (see `mixllm.learning.drift`); 0 switches the
+        watch off.
     """
 
     checkpoint_interval_s: float = 30.0
     recipe: Mapping[str, float] = {}
     model: str | None = None
+    drift_answers_per_false_alarm: float = 10_000.0
 
     def __post_init__(self) -> None:
         positive("checkpoint_interval_s", self.checkpoint_interval_s)
+        non_negative("drift_answers_per_false_alarm", self.drift_answers_per_false_alarm)
 
 
 class StoreConfig(Section, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from mixllm.decision.forecasts import Forecasts
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import Policy
 from mixllm.types import Forecast
-from mixllm.units import fraction
+from mixllm.units import fraction, positive
 
 __all__ = ["WarmUpPolicy"]
 
@@ -28,23 +28,37 @@ class WarmUpPolicy:
         A candidate is cold until it has been judged this often, >= 0; 0 switches the warm-up off.
     share
         Share of the traffic that cold candidates get between them, in [0, 1].
+    max_cost_usd
+        A candidate whose calls have cost more than this is no longer cold; None: no bound.
+    std_ratio
+        A candidate whose quality is no less sure than this many times the median of the warm ones is not cold, > 0.
     bounds
         Which candidates may be explored; a cold one that may not gets no share.
 
     Notes
     -----
-    p = (1 − share) · p_policy + share · uniform(cold). The exploration that a new LLM can cost is thereby bounded:
-    about `judgements` queries of its own, never more than `share` of the traffic.
+    p = (1 − share) · p_policy + share · uniform(cold). The exploration that a new LLM can cost is thereby bounded: by
+    `judgements` queries of its own, by `max_cost_usd` and one call more, and never above `share` of the traffic. It
+    ends early where the LLM is about as well known as the others.
     """
 
     def __init__(
-        self, *, policy: Policy, judgements: int = 0, share: float = 0.2, bounds: ExplorationBounds | None = None
+        self,
+        *,
+        policy: Policy,
+        judgements: int = 0,
+        share: float = 0.2,
+        max_cost_usd: float | None = None,
+        std_ratio: float = 1.5,
+        bounds: ExplorationBounds | None = None,
     ) -> None:
         if judgements < 0:
             raise InvalidValueError("judgements", judgements, ">= 0")
         self.policy = policy
         self.judgements = judgements
         self.share = fraction("share", share)
+        self.max_cost_usd = None if max_cost_usd is None else positive("max_cost_usd", max_cost_usd)
+        self.std_ratio = positive("std_ratio", std_ratio)
         self.bounds = bounds or ExplorationBounds()
 
     @property
@@ -58,9 +72,22 @@ class WarmUpPolicy:
         """Return the probability of each candidate, shape (K,)."""
         forecasts = Forecasts.of(forecasts)
         propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=forecasts)
-        cold = forecasts.judgements < self.judgements
+        cold = self._cold(forecasts)
+        if not cold.any():
+            return propensities
         cold &= self.bounds.allowed(scores=scores, forecasts=forecasts)
         if not cold.any():
             return propensities
         mixed: NDArray[np.float64] = (1.0 - self.share) * propensities + self.share * cold / cold.sum()
         return mixed
+
+    def _cold(self, forecasts: Forecasts) -> NDArray[np.bool_]:
+        cold: NDArray[np.bool_] = forecasts.judgements < self.judgements
+        if not cold.any():
+            return cold
+        if self.max_cost_usd is not None:
+            cold &= forecasts.spent_usd <= self.max_cost_usd
+        warm = forecasts.judgements >= self.judgements
+        if warm.any():
+            cold &= forecasts.quality_std > self.std_ratio * np.median(forecasts.quality_std[warm])
+        return cold

@@ -105,8 +105,26 @@ class _RouterState(Collector):
         under_way = GaugeMetricFamily("mixllm_in_flight", "Calls under way", labels=["llm"])
         judged = GaugeMetricFamily("mixllm_judgements", "Judgements an LLM's quality rests on", labels=["llm"])
         counts = self.router.in_flight.counts()
-        for spec, judgements in zip(self.router.snapshot.specs, self.router.snapshot.judgements, strict=True):
+        snapshot = self.router.snapshot
+        for spec, judgements in zip(snapshot.specs, snapshot.judgements, strict=True):
             under_way.add_metric([spec.name], counts.get(spec.name, 0))
             judged.add_metric([spec.name], judgements)
         yield under_way
         yield judged
+        yield from self._drift()
+
+    def _drift(self) -> Iterable[Metric]:
+        statistic = GaugeMetricFamily(
+            "mixllm_drift_statistic",
+            "Test for a change of quality: an alarm comes at 1",
+            labels=["llm"],
+        )
+        alarms = CounterMetricFamily("mixllm_drift_alarms", "Changes of quality found", labels=["llm", "direction"])
+        last = GaugeMetricFamily("mixllm_drift_last_alarm_seconds", "Unix time of the last one", labels=["llm"])
+        for status in self.router.learner.watch.statuses():
+            statistic.add_metric([status.llm], status.statistic)
+            alarms.add_metric([status.llm, "fall"], status.falls)
+            alarms.add_metric([status.llm, "rise"], status.rises)
+            if status.last_alarm_s is not None:
+                last.add_metric([status.llm], status.last_alarm_s)
+        yield from (statistic, alarms, last)
