@@ -1,8 +1,9 @@
 """How fast a new LLM gets the queries that it is right for: Llama 3.1 70B comes midway into a stream that never had it.
 
 For each seed 40 % of the log trains two routers, one with all LLMs and one without the newcomer; the rest is the
-stream, bandit feedback only, with the newcomer added after half of it. Two routers run on it: one that starts from the
-training without the newcomer, and one that starts from nothing.
+stream, bandit feedback only, with the newcomer added after half of it, for 1,200 queries more. Two routers run on it:
+one that starts from the training without the newcomer, 400 queries before it comes, and one that starts from nothing at
+the beginning of the stream.
 
 Right choice
     The newcomer is the right choice for the queries of those tasks in which its mean true reward over the whole log,
@@ -12,7 +13,7 @@ What the offline router gives it
     Its share of the very same queries where the router that was trained with all LLMs decides, greedily at the same λ.
 Exploration
     The newcomer's calls that were not the best-scored choice: what they cost, and how much forecast score they gave up.
-    The price of all that the newcomer changes is the true reward of the run less that of the same run without it.
+    The worth of all that the newcomer changes is the true reward of the run less that of one that goes on without it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ from mixllm.types import Query
 
 _TRAINING_SHARE = 0.4
 _WITHIN = 150
+_AFTER = 1_200
+_BEFORE_TRAINED = 400
 _WINDOW = 50
 
 
@@ -118,6 +121,7 @@ def _seed(setting: _Setting, seed: int, starts: list[str]) -> dict[str, dict[str
     order = rng.permutation(len(setting.dataset.log))
     training, stream = np.split(order, [round(_TRAINING_SHARE * len(order))])
     before, after = np.array_split(stream, 2)
+    after = after[:_AFTER]
     old = [llm for llm in setting.dataset.log.llms if llm != setting.newcomer]
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -126,10 +130,16 @@ def _seed(setting: _Setting, seed: int, starts: list[str]) -> dict[str, dict[str
         if "trained" in starts:
             _train(setting, training, old, seed, Path(scratch) / "old")
         for start in starts:
-            with_it, without = (
-                _run(setting, start, Path(scratch) / "old", seed, before, after, add=add) for add in (True, False)
-            )
-            found[start] = _measured(setting, with_it, without, offline, before, after)
+            began = before[-_BEFORE_TRAINED:] if start == "trained" else before
+            run = _started(setting, start, Path(scratch) / "old", seed)
+            run.route(began.tolist())
+            without = _started(setting, start, Path(scratch) / "old", seed)
+            without.router.adopt(run.router.learner.checkpoint())
+            run.router.add_llm(next(spec for spec in setting.world.specs if spec.name == setting.newcomer))
+            for one in (run, without):
+                one.route(after.tolist())
+                one.router.close()
+            found[start] = _measured(setting, run, without, offline, after)
     return found
 
 
@@ -162,16 +172,7 @@ def _offline_choices(setting: _Setting, folder: Path, rows: NDArray[np.intp], se
     return np.array(choices)
 
 
-def _run(
-    setting: _Setting,
-    start: str,
-    folder: Path,
-    seed: int,
-    before: NDArray[np.intp],
-    after: NDArray[np.intp],
-    *,
-    add: bool,
-) -> Run:
+def _started(setting: _Setting, start: str, folder: Path, seed: int) -> Run:
     specs = [spec for spec in setting.world.specs if spec.name != setting.newcomer]
     clock = ManualClock()
     if start == "trained":
@@ -179,13 +180,7 @@ def _run(
         router.clock = clock
     else:
         router = RouterInStep(llms=specs, routing=setting.routing, store=MemoryStore(), clock=clock, seed=seed)
-    run = Run(router=router, clock=clock, world=setting.world, quality=setting.dataset.log.quality)
-    run.route(before.tolist())
-    if add:
-        router.add_llm(next(spec for spec in setting.world.specs if spec.name == setting.newcomer))
-    run.route(after.tolist())
-    router.close()
-    return run
+    return Run(router=router, clock=clock, world=setting.world, quality=setting.dataset.log.quality)
 
 
 def _measured(
@@ -193,11 +188,10 @@ def _measured(
     run: Run,
     without: Run,
     offline: NDArray[np.intp],
-    before: NDArray[np.intp],
     after: NDArray[np.intp],
 ) -> dict[str, float]:
     new = setting.dataset.log.column(setting.newcomer)
-    columns = np.array(run.columns[len(before) :])
+    columns = np.array(run.columns[-len(after) :])
     right = np.flatnonzero(setting.right()[after])
     shares = {
         "within": right[:_WITHIN],
@@ -213,19 +207,19 @@ def _measured(
     measured["share_elsewhere"] = float((columns[elsewhere] == new).mean())
     measured["offline_share_elsewhere"] = float((offline[elsewhere] == new).mean())
     measured["queries_until_150"] = float(right[_WITHIN - 1] + 1)
-    measured |= _exploration(setting, run, len(before), new, after)
+    measured |= _exploration(setting, run, new, after)
     rewards = [
-        float(setting.world.reward[after, np.array(one.columns[len(before) :])].mean()) for one in (run, without)
+        float(setting.world.reward[after, np.array(one.columns[-len(after) :])].mean()) for one in (run, without)
     ]
     measured["reward_per_query"], measured["reward_per_query_without"] = rewards
     measured["reward_per_query_offline"] = float(setting.world.reward[after, offline].mean())
     return measured
 
 
-def _exploration(setting: _Setting, run: Run, start: int, new: int, after: NDArray[np.intp]) -> dict[str, float]:
+def _exploration(setting: _Setting, run: Run, new: int, after: NDArray[np.intp]) -> dict[str, float]:
     """Return what the newcomer's calls cost that were not the best-scored choice."""
     costs, given_up, calls = 0.0, 0.0, 0
-    for decision, row in zip(run.decisions[start:], after.tolist(), strict=True):
+    for decision, row in zip(run.decisions[-len(after) :], after.tolist(), strict=True):
         if decision.llm != setting.newcomer:
             continue
         gap = max(one.score for one in decision.candidates) - decision.chosen.score
@@ -233,7 +227,7 @@ def _exploration(setting: _Setting, run: Run, start: int, new: int, after: NDArr
             calls += 1
             costs += float(setting.dataset.log.cost_usd[row, new])
             given_up += gap
-    spent = setting.dataset.log.cost_usd[after, np.array(run.columns[start:])].sum()
+    spent = setting.dataset.log.cost_usd[after, np.array(run.columns[-len(after) :])].sum()
     return {
         "explored_calls": float(calls),
         "explored_usd": costs,

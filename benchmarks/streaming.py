@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,46 @@ from numpy.typing import NDArray
 from mixllm import Decision, LLMSpec, Outcome, Query, Router
 from mixllm.clock import ManualClock
 from mixllm.evaluation.splits import Dataset
+from mixllm.interfaces import Encoder
 from mixllm.logs import fit_price
 
-IN_FLIGHT = 8
+IN_FLIGHT = 16
 """Answers that are under way when the next query is decided, as with concurrent clients."""
+
+
+class Remembered:
+    """An encoder that encodes each text of a log once, however many runs there are.
+
+    Parameters
+    ----------
+    encoder
+        The encoder.
+    """
+
+    _known: ClassVar[dict[tuple[str, str], NDArray[np.float32]]] = {}
+
+    def __init__(self, *, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.dimension, self.fingerprint = encoder.dimension, encoder.fingerprint
+
+    def encode(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of `text`, shape (d,)."""
+        key = (self.fingerprint, text)
+        if key not in self._known:
+            self._known[key] = self._encoder.encode(text)
+        return self._known[key]
+
+    def encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of `texts`, shape (n, d)."""
+        return self._encoder.encode_batch(texts)
 
 
 class RouterInStep(Router):
     """A router that learns when it is told to, and not in a thread beside it: a run can be repeated."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.encoder = Remembered(encoder=self.encoder)
 
     def _ensure_learning(self) -> None:
         pass
@@ -90,7 +123,7 @@ class Run:
     _waiting: list[tuple[str, int, int]] = field(default_factory=list)
 
     def route(self, rows: Sequence[int]) -> None:
-        """Route the queries of these rows of the log, and tell what came of each eight together."""
+        """Route the queries of these rows of the log, and tell what came of each sixteen together."""
         log, texts = self.world.dataset.log, self.world.dataset.texts
         for row in rows:
             decision = self.router.route(

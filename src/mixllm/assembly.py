@@ -319,6 +319,7 @@ def build_policy(config: PolicyConfig) -> Policy:
         policy=policy,
         judgements=config.warmup_judgements,
         share=config.warmup_share,
+        optimism=config.warmup_optimism,
         max_cost_usd=config.warmup_max_cost_usd,
         bounds=bounds,
     )

@@ -12,13 +12,13 @@ from mixllm.decision.forecasts import Forecasts
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import Policy
 from mixllm.types import Forecast
-from mixllm.units import fraction, positive
+from mixllm.units import fraction, non_negative, positive
 
 __all__ = ["WarmUpPolicy"]
 
 
 class WarmUpPolicy:
-    """Give cold candidates a fixed share between them, and leave the rest to another policy.
+    """Expect the best of cold candidates, give them a fixed share besides, and leave the rest to another policy.
 
     Parameters
     ----------
@@ -28,6 +28,9 @@ class WarmUpPolicy:
         A candidate is cold until it has been judged this often, >= 0; 0 switches the warm-up off.
     share
         Share of the traffic that cold candidates get between them, in [0, 1].
+    optimism
+        So many standard deviations are added to the score of a cold candidate, >= 0: it is tried where it may well be
+        the best.
     max_cost_usd
         A candidate whose calls have cost more than this is no longer cold; None: no bound.
     std_ratio
@@ -37,9 +40,9 @@ class WarmUpPolicy:
 
     Notes
     -----
-    p = (1 − share) · p_policy + share · uniform(cold). The exploration that a new LLM can cost is thereby bounded: by
-    `judgements` queries of its own, by `max_cost_usd` and one call more, and never above `share` of the traffic. It
-    ends early where the LLM is about as well known as the others.
+    p = (1 − share) · p_policy(s + optimism · u · [cold]) + share · uniform(cold). The exploration that a new LLM can
+    cost is thereby bounded: by `judgements` queries of its own, and by `max_cost_usd` and one call more. It ends early
+    where the LLM is about as well known as the others.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class WarmUpPolicy:
         policy: Policy,
         judgements: int = 0,
         share: float = 0.2,
+        optimism: float = 0.0,
         max_cost_usd: float | None = None,
         std_ratio: float = 1.5,
         bounds: ExplorationBounds | None = None,
@@ -57,6 +61,7 @@ class WarmUpPolicy:
         self.policy = policy
         self.judgements = judgements
         self.share = fraction("share", share)
+        self.optimism = non_negative("optimism", optimism)
         self.max_cost_usd = None if max_cost_usd is None else positive("max_cost_usd", max_cost_usd)
         self.std_ratio = positive("std_ratio", std_ratio)
         self.bounds = bounds or ExplorationBounds()
@@ -71,13 +76,13 @@ class WarmUpPolicy:
     ) -> NDArray[np.float64]:
         """Return the probability of each candidate, shape (K,)."""
         forecasts = Forecasts.of(forecasts)
-        propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=forecasts)
         cold = self._cold(forecasts)
+        if cold.any():
+            cold &= self.bounds.allowed(scores=scores, forecasts=forecasts)
         if not cold.any():
-            return propensities
-        cold &= self.bounds.allowed(scores=scores, forecasts=forecasts)
-        if not cold.any():
-            return propensities
+            return self.policy.propensities(scores=scores, stds=stds, forecasts=forecasts)
+        hoped = scores + self.optimism * stds * cold if self.optimism else scores
+        propensities = self.policy.propensities(scores=hoped, stds=stds, forecasts=forecasts)
         mixed: NDArray[np.float64] = (1.0 - self.share) * propensities + self.share * cold / cold.sum()
         return mixed
 
