@@ -313,13 +313,16 @@ def build_policy(config: PolicyConfig) -> Policy:
         "thompson": ThompsonPolicy(scale=config.scale, bounds=bounds),
     }
     policy = policies[config.name]
-    if config.warmup_judgements == 0:
+    # Who asks for the best score alone gets it.
+    newcomer_judgements = 0 if config.name == "greedy" else config.newcomer_judgements
+    if config.warmup_judgements == newcomer_judgements == 0:
         return policy
     return WarmUpPolicy(
         policy=policy,
         judgements=config.warmup_judgements,
         share=config.warmup_share,
-        optimism=config.warmup_optimism,
+        newcomer_judgements=newcomer_judgements,
+        newcomer_optimism=config.newcomer_optimism,
         max_cost_usd=config.warmup_max_cost_usd,
         bounds=bounds,
     )

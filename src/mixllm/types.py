@@ -311,6 +311,8 @@ class Forecast(Value, frozen=True, kw_only=True, gc=False):
         How many judgements of this LLM's answers the quality rests on.
     spent_usd
         What its calls have cost so far.
+    newcomer
+        Whether it came into a pool that had been judged before.
     """
 
     quality: Estimate
@@ -321,6 +323,7 @@ class Forecast(Value, frozen=True, kw_only=True, gc=False):
     latency_s: Estimate
     judgements: float = 0.0
     spent_usd: float = 0.0
+    newcomer: bool = False
 
 
 class TagWeight(Value, frozen=True, kw_only=True, gc=False):

@@ -13,6 +13,7 @@ def forecast(
     latency_s: float = 1.0,
     judgements: float = 100.0,
     spent_usd: float = 0.0,
+    newcomer: bool = False,
 ) -> Forecast:
     """Return a forecast of which only these matter."""
     return Forecast(
@@ -24,4 +25,5 @@ def forecast(
         latency_s=Estimate(mean=latency_s, std=0.0),
         judgements=judgements,
         spent_usd=spent_usd,
+        newcomer=newcomer,
     )

@@ -27,6 +27,7 @@ POOLS = st.lists(
         latency_s=ESTIMATES,
         judgements=NUMBERS,
         spent_usd=NUMBERS,
+        newcomer=st.booleans(),
     ),
     max_size=6,
 )
@@ -49,6 +50,7 @@ def from_columns(pool: list[Forecast]) -> Forecasts:
         latency_s_std=known.latency_s_std,
         judgements=known.judgements,
         spent_usd=known.spent_usd,
+        newcomer=known.newcomer,
     )
 
 

@@ -46,7 +46,17 @@ def test_parameters_reach_their_attributes() -> None:
     assert (squarecb.gap_weight, squarecb.bounds) == (17.0, BOUNDS)
     thompson = ThompsonPolicy(scale=1.7, bounds=BOUNDS)
     assert (thompson.scale, thompson.bounds) == (1.7, BOUNDS)
-    warm_up = WarmUpPolicy(policy=ucb, judgements=9, share=0.35, max_cost_usd=2.0, std_ratio=1.2, bounds=BOUNDS)
+    warm_up = WarmUpPolicy(
+        policy=ucb,
+        judgements=9,
+        share=0.35,
+        newcomer_judgements=7,
+        newcomer_optimism=0.8,
+        max_cost_usd=2.0,
+        std_ratio=1.2,
+        bounds=BOUNDS,
+    )
+    assert (warm_up.newcomer_judgements, warm_up.newcomer_optimism) == (7, 0.8)
     assert (warm_up.max_cost_usd, warm_up.std_ratio) == (2.0, 1.2)
     assert (warm_up.policy, warm_up.judgements, warm_up.share, warm_up.bounds) == (ucb, 9, 0.35, BOUNDS)
 
@@ -155,6 +165,21 @@ def test_warm_up_keeps_within_the_bounds() -> None:
     assert choose(policy, [0.9, 0.1, 0.1], pool=[WARM, dear, COLD]) == pytest.approx([0.7, 0.0, 0.3])
 
 
+def test_the_best_is_hoped_of_newcomers_until_they_are_known() -> None:
+    policy = WarmUpPolicy(policy=GreedyPolicy(), newcomer_judgements=50, newcomer_optimism=2.0, max_cost_usd=1.0)
+    stds = [0.05, 0.3]
+    new = forecast(judgements=10, std=0.3, newcomer=True)
+    assert choose(policy, [0.9, 0.4], stds=stds, pool=[WARM, new]).tolist() == [0.0, 1.0]
+    assert choose(policy, [0.9, 0.2], stds=stds, pool=[WARM, new]).tolist() == [1.0, 0.0]
+    for known in (
+        forecast(judgements=10, std=0.3),
+        forecast(judgements=50, std=0.3, newcomer=True),
+        forecast(judgements=10, std=0.3, newcomer=True, spent_usd=1.1),
+        forecast(judgements=10, std=0.14, newcomer=True),
+    ):
+        assert choose(policy, [0.9, 0.4], stds=stds, pool=[WARM, known]).tolist() == [1.0, 0.0]
+
+
 def test_warm_up_ends_where_it_has_cost_enough() -> None:
     policy = WarmUpPolicy(policy=GreedyPolicy(), judgements=10, share=0.3, max_cost_usd=0.5)
     dear = forecast(judgements=3, std=0.3, spent_usd=0.51)
@@ -181,6 +206,8 @@ def test_warm_up_ends_early_where_an_llm_is_as_well_known_as_the_others() -> Non
         (lambda: ThompsonPolicy(scale=0.0), "scale"),
         (lambda: WarmUpPolicy(policy=GreedyPolicy(), judgements=-1), "judgements"),
         (lambda: WarmUpPolicy(policy=GreedyPolicy(), share=1.1), "share"),
+        (lambda: WarmUpPolicy(policy=GreedyPolicy(), newcomer_judgements=-1), "newcomer_judgements"),
+        (lambda: WarmUpPolicy(policy=GreedyPolicy(), newcomer_optimism=-0.1), "newcomer_optimism"),
         (lambda: WarmUpPolicy(policy=GreedyPolicy(), max_cost_usd=0.0), "max_cost_usd"),
         (lambda: WarmUpPolicy(policy=GreedyPolicy(), std_ratio=math.nan), "std_ratio"),
     ],

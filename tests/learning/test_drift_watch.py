@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from itertools import pairwise
 
@@ -162,12 +163,8 @@ def test_a_damaged_watch_is_refused(name: str) -> None:
         arrays[name] = np.full(3, np.nan)
     other = make()
     with pytest.raises(StateError, match="Load another checkpoint"):
-        other.restore(Checkpoint(**{**_fields(checkpoint), "arrays": arrays}))
+        other.restore(dataclasses.replace(checkpoint, arrays=arrays))
     assert other.position == 0
-
-
-def _fields(checkpoint: Checkpoint) -> dict[str, object]:
-    return {name: getattr(checkpoint, name) for name in checkpoint.__slots__}
 
 
 def test_an_older_checkpoint_has_no_watch() -> None:
@@ -177,10 +174,12 @@ def test_an_older_checkpoint_has_no_watch() -> None:
     kept = {
         name: array
         for name, array in checkpoint.arrays.items()
-        if not any(part in name for part in ("drift", "watch", "spent", "prices", "newest", "level_precision"))
+        if not any(
+            part in name for part in ("drift", "watch", "spent", "prices", "newest", "level_precision", "newcomer")
+        )
     }
     other = make()
-    other.restore(Checkpoint(**{**_fields(checkpoint), "arrays": kept}))
+    other.restore(dataclasses.replace(checkpoint, arrays=kept))
     x = world.encoding()
     assert forecasts(other, x)["small"].quality.mean == pytest.approx(forecasts(learner, x)["small"].quality.mean)
     other.learn(events(world, 100, first=101))

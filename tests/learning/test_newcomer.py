@@ -145,6 +145,23 @@ def test_adding_and_removing_leave_every_other_forecast_as_it_was_to_the_bit() -
         }
 
 
+def test_who_comes_into_a_judged_pool_is_a_newcomer_and_stays_one_after_a_restart() -> None:
+    world, learner = World(24), make()
+    x = world.encoding()
+    learner.put_llm(spec("early", 1.0))
+    learner.learn(events(world, 50))
+    learner.put_llm(spec("late", 1.0))
+    other = make([*SPECS, spec("later", 1.0)])
+    other.restore(learner.checkpoint())
+    other.put_llm(spec("early", 1.0))
+    other.put_llm(spec("late", 1.0))
+    assert {name for name, one in forecasts(learner, x).items() if one.newcomer} == {"late"}
+    assert {name for name, one in forecasts(other, x).items() if one.newcomer} == {"late", "later"}
+    other.drop_llm("small")
+    other.put_llm(SPECS[0])
+    assert not forecasts(other, x)["small"].newcomer, "it was there before"
+
+
 def test_the_level_and_its_precision_outlast_a_restart() -> None:
     world, learner = World(23), make()
     learner.learn(events(world, 500))

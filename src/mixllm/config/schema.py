@@ -46,10 +46,11 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         Bounds on exploration (see `mixllm.decision.ExplorationBounds`).
     warmup_judgements, warmup_share
         LLMs judged less often than this get this share of the traffic between them; 0 switches it off.
-    warmup_optimism
-        So many standard deviations are added to their scores.
+    newcomer_judgements, newcomer_optimism
+        To the score of an LLM that came into a pool that had been judged before, so many standard deviations are added
+        until it has been judged this often; 0 switches it off. ``greedy`` does without.
     warmup_max_cost_usd
-        An LLM whose calls have cost more than this is not warmed up any further; None: no bound.
+        An LLM whose calls have cost more than this is not explored so any further; None: no bound.
     """
 
     name: Literal["greedy", "ucb", "squarecb", "thompson"] = "ucb"
@@ -60,7 +61,8 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     min_quality: float | None = None
     warmup_judgements: int = 0
     warmup_share: float = 0.2
-    warmup_optimism: float = 0.0
+    newcomer_judgements: int = 500
+    newcomer_optimism: float = 1.25
     warmup_max_cost_usd: float | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +73,8 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         check_given(fraction, self, "min_quality")
         non_negative("warmup_judgements", self.warmup_judgements)
         fraction("warmup_share", self.warmup_share)
-        non_negative("warmup_optimism", self.warmup_optimism)
+        non_negative("newcomer_judgements", self.newcomer_judgements)
+        non_negative("newcomer_optimism", self.newcomer_optimism)
         check_given(positive, self, "warmup_max_cost_usd")
 
 

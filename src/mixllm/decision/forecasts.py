@@ -28,6 +28,7 @@ _COLUMNS = (
     "latency_s_std",
     "judgements",
     "spent_usd",
+    "newcomer",
 )
 _columns_of = attrgetter(*_COLUMNS)
 
@@ -57,6 +58,8 @@ class Forecasts(Sequence[Forecast]):
         How many judgements each quality rests on.
     spent_usd
         What each LLM's calls have cost so far.
+    newcomer
+        1 for each LLM that came into a pool that had been judged before, else 0.
 
     Examples
     --------
@@ -80,6 +83,7 @@ class Forecasts(Sequence[Forecast]):
     latency_s_std: NDArray[np.float64]
     judgements: NDArray[np.float64]
     spent_usd: NDArray[np.float64]
+    newcomer: NDArray[np.float64]
     _values: tuple[Forecast, ...] | None = field(init=False, default=None, repr=False)
 
     @classmethod
@@ -102,6 +106,7 @@ class Forecasts(Sequence[Forecast]):
                 one.latency_s.std,
                 one.judgements,
                 one.spent_usd,
+                one.newcomer,
             )
             for one in forecasts
         ]
@@ -161,6 +166,7 @@ class Forecasts(Sequence[Forecast]):
                     latency_s=Estimate(mean=latency, std=latency_std),
                     judgements=judgements,
                     spent_usd=spent,
+                    newcomer=newcomer > 0,
                 )
                 for (
                     quality,
@@ -176,6 +182,7 @@ class Forecasts(Sequence[Forecast]):
                     latency_std,
                     judgements,
                     spent,
+                    newcomer,
                 ) in zip(*columns, strict=True)
             ]
         )

@@ -106,6 +106,7 @@ class Learner:
         self._known: dict[str, LLMSpec] = {}
         self.ledger = Ledger()
         self._models: dict[str, LLMModel] = {}
+        self._newcomers: set[str] = set()
         self._reference_price: Price | None = None
         self._scale = CostScale(window=self.recipe.cost_scale_window, prior_tokens_out=self.recipe.prior_tokens_out)
         self.judging = Judging()
@@ -237,6 +238,7 @@ class Learner:
                 length_base=length_base,
                 latency=tuple(self._models[name].latency.forecast() for name in names),
                 judgements=tuple(self._models[name].quality.observations for name in names),
+                newcomer=tuple(name in self._newcomers for name in names),
                 spent_usd=tuple(self.ledger.spent_usd(name) for name in names),
                 cost_scale_usd=self._scale.usd(self._reference_price),
             )
@@ -255,6 +257,7 @@ class Learner:
                     arrays.update({f"{row}.{part}.{array}": values for array, values in state.items()})
                 arrays |= {f"{row}.drift.{array}": values for array, values in self.watch.state(name).items()}
                 arrays[f"{row}.level_precision"] = np.array([model.quality.prior.bias_precision])
+                arrays[f"{row}.newcomer"] = np.array([float(name in self._newcomers)])
             return Checkpoint(
                 version=self._version,
                 position=self._position,
@@ -289,9 +292,15 @@ class Learner:
             checkpoint.arrays.get("watch"),
             dimension=self.features.dimension,
         )
+        newcomers = {
+            name
+            for row, name in enumerate(checkpoint.llms)
+            if (checkpoint.arrays.get(f"{row}.newcomer", np.zeros(1)) > 0).any()
+        }
         ledger = self.ledger.restored(checkpoint.llms, checkpoint.arrays)
         with self._lock:
             self._models, self._scale, self.watch, self.ledger = models, scale, watch, ledger
+            self._newcomers = newcomers
             self._make_missing()
             self._position = checkpoint.position
             self._version = max(self._version, checkpoint.version)
@@ -307,7 +316,10 @@ class Learner:
 
     def _make_missing(self) -> None:
         """Make predictors for the LLMs of the pool that have none."""
+        judged = any(model.quality.observations > 0 for model in self._models.values())
         for name in [name for name in self._specs if name not in self._models]:
+            if judged:
+                self._newcomers.add(name)
             others = [spec for other, spec in self._known.items() if other != name]
             expected = expected_level(
                 self._specs[name],

@@ -47,6 +47,8 @@ class Snapshot:
         Judgements that each LLM's quality rests on.
     spent_usd
         What each LLM's calls have cost so far.
+    newcomer
+        Whether each LLM came into a pool that had been judged before.
     cost_scale_usd
         c_ref, the reference LLM's mean cost on this traffic.
     quality_base, length_base
@@ -62,12 +64,14 @@ class Snapshot:
     latency: tuple[LatencyForecast, ...]
     judgements: tuple[float, ...]
     spent_usd: tuple[float, ...]
+    newcomer: tuple[bool, ...]
     cost_scale_usd: float
     quality_base: FrozenBank | None = None
     length_base: FrozenBank | None = None
     _rates: tuple[NDArray[np.float64], ...] = field(init=False, repr=False)
     _judgements: NDArray[np.float64] = field(init=False, repr=False)
     _spent_usd: NDArray[np.float64] = field(init=False, repr=False)
+    _newcomer: NDArray[np.float64] = field(init=False, repr=False)
     _limits: tuple[tuple[int, int], ...] = field(init=False, repr=False)
     _length_scatter: NDArray[np.float64] = field(init=False, repr=False)
     _billing_spread: NDArray[np.float64] = field(init=False, repr=False)
@@ -87,7 +91,7 @@ class Snapshot:
             ]
         ).reshape(len(self.specs), 5)
         object.__setattr__(self, "_rates", tuple(np.ascontiguousarray(rates.T)))
-        for name in ("judgements", "spent_usd"):
+        for name in ("judgements", "spent_usd", "newcomer"):
             column = np.array(getattr(self, name), np.float64)
             column.setflags(write=False)  # Every decision's forecasts share it.
             object.__setattr__(self, f"_{name}", column)
@@ -154,6 +158,7 @@ class Snapshot:
             latency_s_std=service_s * relative_std,
             judgements=self._judgements,
             spent_usd=self._spent_usd,
+            newcomer=self._newcomer,
         )
 
     def _lengths(
