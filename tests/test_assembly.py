@@ -106,7 +106,9 @@ def test_parameters_reach_their_attributes() -> None:
         weights = router.maker.weights
         assert (weights.trade_off, weights.wait_weight, weights.wait_steepness_per_s) == (2.5, 0.3, 0.7)
         assert (weights.wait_onset, weights.deadline_s) == (0.4, 11.0)
-        assert isinstance(router.maker.policy, ThompsonPolicy)
+        assert isinstance(router.maker.policy, WarmUpPolicy)
+        assert isinstance(router.maker.policy.policy, ThompsonPolicy)
+        assert router.learner.watch.answers_per_false_alarm == learning.drift_answers_per_false_alarm
         assert router.learner.recipe.prior_tokens_out == 55.0
         assert router.learner.reference == "middle"
         assert router.worker.checkpoint_interval_s == 3.0
@@ -122,7 +124,11 @@ def test_defaults() -> None:
         assert router.features.dimension == len(DEFAULT_DOMAINS) + 64 + 1
         assert isinstance(router.store, MemoryStore)
         assert isinstance(router.clock, SystemClock)
-        assert isinstance(router.maker.policy, UCBPolicy)
+        policy = router.maker.policy
+        assert isinstance(policy, WarmUpPolicy)
+        assert isinstance(policy.policy, UCBPolicy)
+        assert (policy.judgements, policy.newcomer_judgements, policy.newcomer_optimism) == (0, 500, 1.25)
+        assert policy.max_cost_usd is None
         assert not router.store_prompts
         assert router.learner.reference == "large"
 
@@ -207,18 +213,22 @@ def test_features() -> None:
 def test_policies() -> None:
     bounds = ExplorationBounds(**BOUNDED)
     assert isinstance(build_policy(PolicyConfig(name="greedy")), GreedyPolicy)
-    ucb = build_policy(PolicyConfig(name="ucb", exploration=0.3, **BOUNDED))
+    plain: dict[str, Any] = {**BOUNDED, "newcomer_judgements": 0}
+    ucb = build_policy(PolicyConfig(name="ucb", exploration=0.3, **plain))
     assert isinstance(ucb, UCBPolicy)
     assert (ucb.exploration, ucb.bounds) == (0.3, bounds)
-    squarecb = build_policy(PolicyConfig(name="squarecb", gap_weight=30.0, **BOUNDED))
+    squarecb = build_policy(PolicyConfig(name="squarecb", gap_weight=30.0, **plain))
     assert isinstance(squarecb, SquareCBPolicy)
     assert (squarecb.gap_weight, squarecb.bounds) == (30.0, bounds)
-    thompson = build_policy(PolicyConfig(name="thompson", scale=3.0, **BOUNDED))
+    thompson = build_policy(PolicyConfig(name="thompson", scale=3.0, **plain))
     assert isinstance(thompson, ThompsonPolicy)
     assert (thompson.scale, thompson.bounds) == (3.0, bounds)
-    warm_up = build_policy(PolicyConfig(name="thompson", warmup_judgements=9, warmup_share=0.4, **BOUNDED))
+    explored: dict[str, Any] = {"warmup_judgements": 9, "warmup_share": 0.4, "warmup_max_cost_usd": 0.7}
+    new: dict[str, Any] = {"newcomer_judgements": 70, "newcomer_optimism": 0.9}
+    warm_up = build_policy(PolicyConfig(name="thompson", **explored, **new, **BOUNDED))
     assert isinstance(warm_up, WarmUpPolicy)
     assert (warm_up.judgements, warm_up.share, warm_up.bounds) == (9, 0.4, bounds)
+    assert (warm_up.newcomer_judgements, warm_up.newcomer_optimism, warm_up.max_cost_usd) == (70, 0.9, 0.7)
     assert isinstance(warm_up.policy, ThompsonPolicy)
 
 

@@ -143,6 +143,7 @@ class Router(RouterCore):
             recipe=build_recipe(self.learning_config),
             reference=_known_reference(self.routing_config.reference_llm, llms),
             bases=bases,
+            answers_per_false_alarm=self.learning_config.drift_answers_per_false_alarm,
         )
         if start is not None:
             learner.restore(_in_the_scale_of(learner, start))
@@ -386,9 +387,19 @@ def build_policy(config: PolicyConfig) -> Policy:
         "thompson": ThompsonPolicy(scale=config.scale, bounds=bounds),
     }
     policy = policies[config.name]
-    if config.warmup_judgements == 0:
+    # Who asks for the best score alone gets it.
+    newcomer_judgements = 0 if config.name == "greedy" else config.newcomer_judgements
+    if config.warmup_judgements == newcomer_judgements == 0:
         return policy
-    return WarmUpPolicy(policy=policy, judgements=config.warmup_judgements, share=config.warmup_share, bounds=bounds)
+    return WarmUpPolicy(
+        policy=policy,
+        judgements=config.warmup_judgements,
+        share=config.warmup_share,
+        newcomer_judgements=newcomer_judgements,
+        newcomer_optimism=config.newcomer_optimism,
+        max_cost_usd=config.warmup_max_cost_usd,
+        bounds=bounds,
+    )
 
 
 def build_shadows(config: RoutingConfig) -> Shadows | None:
@@ -495,7 +506,9 @@ def _in_the_scale_of(learner: Learner, start: Checkpoint) -> Checkpoint:
     arrays = dict(start.arrays)
     if learner.reference != start.reference and "scale" in arrays:
         arrays["scale"] = arrays["scale"] * (scale_ratio(start.reference_price, price), 1.0)
-    return replace(start, position=0, arrays=arrays)
+    # The scale begins with the price of now, not with that of the log.
+    now = None if start.reference is None else learner.price(start.reference)
+    return replace(start, position=0, arrays=arrays, reference_price=now or start.reference_price)
 
 
 def _checkpoint_of(state: str | Path | Checkpoint) -> Checkpoint:

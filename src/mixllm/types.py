@@ -316,6 +316,8 @@ class Forecast(Value, frozen=True, kw_only=True, gc=False):
         How many judgements of this LLM's answers the quality rests on.
     spent_usd
         What its calls have cost so far.
+    newcomer
+        Whether it came into a pool that had been judged before.
     """
 
     quality: Estimate
@@ -326,6 +328,7 @@ class Forecast(Value, frozen=True, kw_only=True, gc=False):
     latency_s: Estimate
     judgements: float = 0.0
     spent_usd: float = 0.0
+    newcomer: bool = False
 
 
 class TagWeight(Value, frozen=True, kw_only=True, gc=False):
@@ -684,11 +687,25 @@ class StateInfo(Value, frozen=True, kw_only=True):
 
 
 class PoolChange(Value, frozen=True, kw_only=True):
-    """An LLM that was added to or removed from the pool at run time."""
+    """An LLM that was added to, changed in or removed from the pool at run time.
+
+    Parameters
+    ----------
+    spec
+        The LLM as it is now, or was last.
+    active
+        Whether it is in the pool.
+    created_at_s
+        Unix time.
+    configured
+        What the configuration said of it then; None where it said nothing. Where the configuration says otherwise
+        after a restart, it was edited since, and goes before this change.
+    """
 
     spec: LLMSpec
     active: bool
     created_at_s: float
+    configured: LLMSpec | None = None
 
 
 def _count_in_range(field: str, count: int | None, least: int) -> None:

@@ -57,6 +57,20 @@ def test_add_and_remove_say_what_they_did(gateway: Serving) -> None:
     assert removed.stdout.startswith("Removed brief.")
 
 
+def test_update_changes_a_price_and_leaves_the_rest(gateway: Serving) -> None:
+    at = ["--url", gateway.url]
+    output_of("llms", "add", "--name", "repriced", *FLAGS, "--context-window", "4096", *at)
+    spec = output_of("llms", "update", "repriced", "--input-usd-per-million", "0.5", *at)["updated"]
+    said = invoke("llms", "update", "repriced", "--output-usd-per-million", "9", "--max-in-flight", "2", *at)
+    listed = next(e["spec"] for e in output_of("llms", "list", *at)["llms"] if e["spec"]["name"] == "repriced")
+    invoke("llms", "remove", "repriced", *at)
+    assert (spec["price"]["usd_per_million_tokens_in"], spec["price"]["usd_per_million_tokens_out"]) == (0.5, 2.5)
+    assert said.stdout == "Updated repriced ($0.50 / $9.00 per million tokens in / out).\n"
+    assert (listed["context_window"], listed["max_in_flight"]) == (4096, 2)
+    assert "Did you mean 'atlas-large'?" in refusal(invoke("llms", "update", "atlas-larg", "--max-in-flight", "1", *at))
+    assert "Say what to change" in refusal(invoke("llms", "update", "atlas-large", *at), code=2)
+
+
 def test_defaults_of_add(gateway: Serving) -> None:
     spec = output_of("llms", "add", "--name", "gpt-4o-mini", "--api-base", FLAGS[1], "--url", gateway.url)["added"][0]
     invoke("llms", "remove", "gpt-4o-mini", "--url", gateway.url)

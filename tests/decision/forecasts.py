@@ -12,6 +12,8 @@ def forecast(
     cost_usd: float = 1e-3,
     latency_s: float = 1.0,
     judgements: float = 100.0,
+    spent_usd: float = 0.0,
+    newcomer: bool = False,
 ) -> Forecast:
     """Return a forecast of which only these matter."""
     return Forecast(
@@ -22,4 +24,6 @@ def forecast(
         wait_s=0.0,
         latency_s=Estimate(mean=latency_s, std=0.0),
         judgements=judgements,
+        spent_usd=spent_usd,
+        newcomer=newcomer,
     )

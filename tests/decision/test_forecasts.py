@@ -26,6 +26,8 @@ POOLS = st.lists(
         wait_s=NUMBERS,
         latency_s=ESTIMATES,
         judgements=NUMBERS,
+        spent_usd=NUMBERS,
+        newcomer=st.booleans(),
     ),
     max_size=6,
 )
@@ -47,6 +49,8 @@ def from_columns(pool: list[Forecast]) -> Forecasts:
         latency_s=known.latency_s,
         latency_s_std=known.latency_s_std,
         judgements=known.judgements,
+        spent_usd=known.spent_usd,
+        newcomer=known.newcomer,
     )
 
 

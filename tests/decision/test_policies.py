@@ -26,7 +26,7 @@ from mixllm.interfaces import Policy
 from mixllm.types import Forecast
 
 BOUNDS = ExplorationBounds(max_cost_ratio=3.0, min_quality=0.2)
-COLD, WARM = forecast(judgements=0), forecast(judgements=100)
+COLD, WARM = forecast(judgements=0, std=0.3), forecast(judgements=100)
 
 
 def choose(
@@ -46,7 +46,18 @@ def test_parameters_reach_their_attributes() -> None:
     assert (squarecb.gap_weight, squarecb.bounds) == (17.0, BOUNDS)
     thompson = ThompsonPolicy(scale=1.7, bounds=BOUNDS)
     assert (thompson.scale, thompson.bounds) == (1.7, BOUNDS)
-    warm_up = WarmUpPolicy(policy=ucb, judgements=9, share=0.35, bounds=BOUNDS)
+    warm_up = WarmUpPolicy(
+        policy=ucb,
+        judgements=9,
+        share=0.35,
+        newcomer_judgements=7,
+        newcomer_optimism=0.8,
+        max_cost_usd=2.0,
+        std_ratio=1.2,
+        bounds=BOUNDS,
+    )
+    assert (warm_up.newcomer_judgements, warm_up.newcomer_optimism) == (7, 0.8)
+    assert (warm_up.max_cost_usd, warm_up.std_ratio) == (2.0, 1.2)
     assert (warm_up.policy, warm_up.judgements, warm_up.share, warm_up.bounds) == (ucb, 9, 0.35, BOUNDS)
 
 
@@ -133,7 +144,7 @@ def test_probability_of_best_of_the_certain() -> None:
 def test_warm_up_gives_the_cold_their_share() -> None:
     """p = (1 − share) p_policy + share · uniform(cold)."""
     policy = WarmUpPolicy(policy=GreedyPolicy(), judgements=10, share=0.3)
-    pool = [WARM, COLD, forecast(judgements=9.5), forecast(judgements=10)]
+    pool = [WARM, COLD, forecast(judgements=9.5, std=0.2), forecast(judgements=10)]
     assert choose(policy, [0.9, 0.1, 0.2, 0.3], pool=pool) == pytest.approx([0.7, 0.15, 0.15, 0.0])
     assert choose(policy, [0.1, 0.9, 0.2, 0.3], pool=pool) == pytest.approx([0.0, 0.85, 0.15, 0.0])
 
@@ -149,9 +160,40 @@ def test_warm_up_ends() -> None:
 def test_warm_up_keeps_within_the_bounds() -> None:
     """The exploration of a new LLM is bounded as any other."""
     policy = WarmUpPolicy(policy=GreedyPolicy(), judgements=10, share=0.3, bounds=BOUNDS)
-    dear = forecast(judgements=0, cost_usd=1.0)
+    dear = forecast(judgements=0, cost_usd=1.0, std=0.3)
     assert choose(policy, [0.9, 0.1], pool=[WARM, dear]).tolist() == [1.0, 0.0]
     assert choose(policy, [0.9, 0.1, 0.1], pool=[WARM, dear, COLD]) == pytest.approx([0.7, 0.0, 0.3])
+
+
+def test_the_best_is_hoped_of_newcomers_until_they_are_known() -> None:
+    policy = WarmUpPolicy(policy=GreedyPolicy(), newcomer_judgements=50, newcomer_optimism=2.0, max_cost_usd=1.0)
+    stds = [0.05, 0.3]
+    new = forecast(judgements=10, std=0.3, newcomer=True)
+    assert choose(policy, [0.9, 0.4], stds=stds, pool=[WARM, new]).tolist() == [0.0, 1.0]
+    assert choose(policy, [0.9, 0.2], stds=stds, pool=[WARM, new]).tolist() == [1.0, 0.0]
+    for known in (
+        forecast(judgements=10, std=0.3),
+        forecast(judgements=50, std=0.3, newcomer=True),
+        forecast(judgements=10, std=0.3, newcomer=True, spent_usd=1.1),
+        forecast(judgements=10, std=0.14, newcomer=True),
+    ):
+        assert choose(policy, [0.9, 0.4], stds=stds, pool=[WARM, known]).tolist() == [1.0, 0.0]
+
+
+def test_warm_up_ends_where_it_has_cost_enough() -> None:
+    policy = WarmUpPolicy(policy=GreedyPolicy(), judgements=10, share=0.3, max_cost_usd=0.5)
+    dear = forecast(judgements=3, std=0.3, spent_usd=0.51)
+    assert choose(policy, [0.9, 0.1], pool=[WARM, dear]).tolist() == [1.0, 0.0]
+    assert choose(policy, [0.9, 0.1, 0.1], pool=[WARM, dear, COLD]) == pytest.approx([0.7, 0.0, 0.3])
+
+
+def test_warm_up_ends_early_where_an_llm_is_as_well_known_as_the_others() -> None:
+    policy = WarmUpPolicy(policy=GreedyPolicy(), judgements=200, share=0.3, std_ratio=2.0)
+    warm = [forecast(judgements=300, std=std) for std in (0.05, 0.1, 0.4)]
+    known, unknown = forecast(judgements=30, std=0.2), forecast(judgements=30, std=0.21)
+    assert choose(policy, [0.9, 0.1, 0.1, 0.1, 0.1], pool=[*warm, known, unknown])[3:] == pytest.approx([0.0, 0.3])
+    alone = choose(policy, [0.9, 0.1], pool=[known, unknown])
+    assert alone == pytest.approx([0.85, 0.15]), "where none is warm there is nothing to compare with"
 
 
 @pytest.mark.parametrize(
@@ -164,6 +206,10 @@ def test_warm_up_keeps_within_the_bounds() -> None:
         (lambda: ThompsonPolicy(scale=0.0), "scale"),
         (lambda: WarmUpPolicy(policy=GreedyPolicy(), judgements=-1), "judgements"),
         (lambda: WarmUpPolicy(policy=GreedyPolicy(), share=1.1), "share"),
+        (lambda: WarmUpPolicy(policy=GreedyPolicy(), newcomer_judgements=-1), "newcomer_judgements"),
+        (lambda: WarmUpPolicy(policy=GreedyPolicy(), newcomer_optimism=-0.1), "newcomer_optimism"),
+        (lambda: WarmUpPolicy(policy=GreedyPolicy(), max_cost_usd=0.0), "max_cost_usd"),
+        (lambda: WarmUpPolicy(policy=GreedyPolicy(), std_ratio=math.nan), "std_ratio"),
     ],
 )
 def test_parameters_out_of_range_are_refused(make: Any, parameter: str) -> None:

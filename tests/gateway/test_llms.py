@@ -93,6 +93,50 @@ def test_a_removed_llm_is_not_chosen_and_comes_back_with_what_it_learned(two: Ga
     assert two.status_of("boreal-pro")["judgements"] == before["judgements"] == 1
 
 
+def test_a_price_can_be_changed_and_everything_else_stays(two: Gateway) -> None:
+    before = two.status_of("boreal-pro")["spec"]
+    changed = two.ask("PATCH", "/v1/llms/boreal-pro", {"price": {"usd_per_million_tokens_in": 123.0}})
+    listed = two.status_of("boreal-pro")["spec"]
+    back = two.ask("PATCH", "/v1/llms/boreal-pro", {"price": before["price"]})
+
+    assert changed.status == 200
+    assert changed.json == listed
+    assert listed["price"]["usd_per_million_tokens_in"] == 123.0
+    assert listed == {**before, "price": {**before["price"], "usd_per_million_tokens_in": 123.0}}
+    assert back.json == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "complaint"),
+    [
+        ({"name": "other"}, 400, "name cannot be changed"),
+        ({"api_base": None}, 400, "api_base is missing"),
+        ({"nmae": 1}, 400, "nmae"),
+        ({"price": {"usd_per_million_tokens_in": -1}}, 400, "usd_per_million_tokens_in"),
+        ({"price": 3}, 400, "price"),
+        ({"api_key_env": "HOME"}, 422, "llm_key_variables"),
+        ([], 400, "object"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused(two: Gateway, changes: Any, status: int, complaint: str) -> None:
+    before = two.status_of("boreal-pro")
+    reply = two.ask("PATCH", "/v1/llms/boreal-pro", changes)
+
+    assert reply.status == status
+    assert complaint in reply.error["message"]
+    assert two.status_of("boreal-pro") == before
+
+
+def test_a_change_of_a_key_of_the_configuration_is_refused(pool: PlaybackServer, tmp_path: Path) -> None:
+    config = config_for(pool, tmp_path / "m.db", model_list=[entry(pool.llm_specs()[0], api_key=SECRET)])
+    name = config.model_list[0].model_name
+    with Gateway(config) as gateway:
+        reply = gateway.ask("PATCH", f"/v1/llms/{name}", {"api_base": "http://127.0.0.1:9/v1"})
+
+    assert reply.status == 422
+    assert SECRET.encode() not in reply.body
+
+
 def test_an_empty_pool_says_what_to_do(two: Gateway) -> None:
     for name in ("atlas-large", "boreal-pro"):
         two.ask("DELETE", f"/v1/llms/{name}")
@@ -236,6 +280,7 @@ def test_names_may_hold_slashes(two: Gateway, pool: PlaybackServer) -> None:
 
 def test_an_unknown_llm_is_not_found_with_the_nearest_name(two: Gateway) -> None:
     replies = [two.ask(method, "/v1/llms/atlas-larg") for method in ("GET", "DELETE")]
+    replies.append(two.ask("PATCH", "/v1/llms/atlas-larg", {"max_in_flight": 1}))
 
-    assert [reply.status for reply in replies] == [404, 404]
+    assert [reply.status for reply in replies] == [404, 404, 404]
     assert "Did you mean 'atlas-large'?" in replies[0].error["message"]

@@ -84,6 +84,21 @@ def test_a_waiting_upstream_is_no_overhead_of_the_gateway(playback: PlaybackServ
     assert all(float(reply.headers["x-mixllm-overhead-ms"]) < 200 for reply in (plain, stream, late))
 
 
+def test_a_collapse_is_shown(playback: PlaybackServer, tmp_path: Path) -> None:
+    with Gateway(config_for(playback, tmp_path / "m.db", ["atlas-large", "boreal-pro"])) as gateway:
+        router = gateway.router
+        for value in [1.0] * 150 + [0.0] * 40:
+            router.feedback(router.route("hi", llm="atlas-large").decision_id, quality=value)
+            router.learn()
+        samples = scraped(gateway)
+
+    assert at(samples, "drift_alarms_total", llm="atlas-large", direction="fall") == 1
+    assert at(samples, "drift_alarms_total", llm="atlas-large", direction="rise") == 0
+    assert at(samples, "drift_last_alarm_seconds", llm="atlas-large") > 1e9
+    assert 0 <= at(samples, "drift_statistic", llm="atlas-large") < 1
+    assert at(samples, "judgements", llm="atlas-large") < 190, "some of it is forgotten"
+
+
 def test_odd_names_of_llms_are_escaped(pool: PlaybackServer, tmp_path: Path) -> None:
     import msgspec
 

@@ -15,9 +15,20 @@ from mixllm.learning import Checkpoint, Learner, Recipe
 from mixllm.types import Forecast, LLMSpec
 
 
-def make(specs: Sequence[LLMSpec] = SPECS, *, reference: str | None = None, recipe: Recipe | None = None) -> Learner:
+def make(
+    specs: Sequence[LLMSpec] = SPECS,
+    *,
+    reference: str | None = None,
+    recipe: Recipe | None = None,
+    answers_per_false_alarm: float = 10_000.0,
+) -> Learner:
     return Learner(
-        features=PlainFeatures(), encoding_dimension=DIMENSION, specs=specs, recipe=recipe, reference=reference
+        features=PlainFeatures(),
+        encoding_dimension=DIMENSION,
+        specs=specs,
+        recipe=recipe,
+        reference=reference,
+        answers_per_false_alarm=answers_per_false_alarm,
     )
 
 

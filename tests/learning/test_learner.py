@@ -69,7 +69,7 @@ def test_what_it_does_not_know_it_says() -> None:
 
 def test_learning_does_not_stop_after_thousands() -> None:
     """LiteLLM's adaptive router stopped silently after 200 samples."""
-    world, learner = World(3), make()
+    world, learner = World(3), make(answers_per_false_alarm=0)
     x = world.encoding()
     learner.learn([feedback_event(seq, "small", x, 0.9) for seq in range(1, 3_001)])
     before = forecasts(learner, x)["small"].quality.mean

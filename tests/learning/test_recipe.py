@@ -17,6 +17,7 @@ ODD: dict[str, float] = {
     **{name: 1.25 + place for place, name in enumerate(FIELDS)},
     "quality_at_one_usd": 0.55,
     "quality_per_price_decade": 0.05,
+    "quality_per_public_score": 0.35,
 }
 
 

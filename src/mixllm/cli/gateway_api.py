@@ -187,6 +187,10 @@ class GatewayAPI:
         """Add an LLM, given as an entry of ``model_list`` or as a spec; return it with its price."""
         return self._call("POST", "/v1/llms", LLMSpec, value=entry)
 
+    def update_llm(self, name: str, changes: Mapping[str, object]) -> LLMSpec:
+        """Change fields of an LLM's spec; return it with its price."""
+        return self._call("PATCH", f"/v1/llms/{quote(name, safe='')}", LLMSpec, value=changes)
+
     def remove_llm(self, name: str) -> None:
         """Remove an LLM."""
         self._call("DELETE", f"/v1/llms/{quote(name, safe='')}", dict)

@@ -60,7 +60,7 @@ class _Flags(Value, frozen=True, kw_only=True):
 
 @click.group(name="llms")
 def command() -> None:
-    """List, add and remove the LLMs of a running gateway.
+    """List, add, change and remove the LLMs of a running gateway.
 
     Changes hold at once, for every later request, and after a restart.
     """
@@ -129,6 +129,47 @@ def add_llm(*, file: Path | None, url: str, api_key: Secret | None, as_json: boo
         return
     for spec in added:
         print_line(f"Added {spec.name} ({price_per_million(spec.price)} per million tokens in / out).")
+
+
+@command.command(name="update")
+@click.argument("name")
+@click.option("--input-usd-per-million", type=float, help="New price of a million prompt tokens.")
+@click.option("--output-usd-per-million", type=float, help="New price of a million answer tokens.")
+@click.option("--model", help="What its endpoint calls it.")
+@click.option("--api-base", help="Base URL of its OpenAI-compatible endpoint, /v1 included.")
+@click.option("--api-key-env", help="Variable of the gateway's environment that holds its key.")
+@click.option("--context-window", type=click.IntRange(min=1), help="Most tokens of prompt and answer together.")
+@click.option("--max-in-flight", type=click.IntRange(min=1), help="Calls that it serves at the same time.")
+@gateway_options
+@json_option
+def update_llm(
+    *,
+    name: str,
+    input_usd_per_million: float | None,
+    output_usd_per_million: float | None,
+    url: str,
+    api_key: Secret | None,
+    as_json: bool,
+    **fields: object,
+) -> None:
+    """Change an LLM: its price, its endpoint, its limits.
+
+    The next decision knows it. What was learned of the LLM stays; calls that were decided before are billed at the
+    price of then.
+    """
+    given = {
+        "usd_per_million_tokens_in": input_usd_per_million,
+        "usd_per_million_tokens_out": output_usd_per_million,
+    }
+    price = {key: usd for key, usd in given.items() if usd is not None}
+    changes = {key: value for key, value in {**fields, "price": price or None}.items() if value is not None}
+    if not changes:
+        raise click.UsageError("Say what to change: mixllm llms update --help lists it.")
+    spec = GatewayAPI(url=url, api_key=api_key).update_llm(name, changes)
+    if as_json:
+        print_json({"updated": spec})
+    else:
+        print_line(f"Updated {spec.name} ({price_per_million(spec.price)} per million tokens in / out).")
 
 
 @command.command(name="remove")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mixllm.config.section import Section, check_given
 from mixllm.errors import ConfigError, InvalidValueError
 from mixllm.types import Capability, LLMSpec, Price, Secret
-from mixllm.units import TOKENS_PER_MILLION, non_negative, positive
+from mixllm.units import TOKENS_PER_MILLION, fraction, non_negative, positive
 
 __all__ = ["ModelEntry", "ModelInfo", "ModelParams"]
 
@@ -74,6 +74,8 @@ class ModelInfo(Section, frozen=True, kw_only=True):
         Capabilities.
     stream_usage
         Whether its endpoint knows ``stream_options.include_usage``.
+    public_score
+        Its score in [0, 1] on a public benchmark, the same one for every LLM that has one.
     id, mode, base_model, max_tokens, max_output_tokens
         LiteLLM's own; accepted and not used.
     """
@@ -88,6 +90,7 @@ class ModelInfo(Section, frozen=True, kw_only=True):
     supports_vision: bool = False
     supports_audio_input: bool = False
     stream_usage: bool = True
+    public_score: float | None = None
     id: str | None = None
     mode: str | None = None
     base_model: str | None = None
@@ -96,6 +99,7 @@ class ModelInfo(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_given(positive, self, "max_input_tokens")
+        check_given(fraction, self, "public_score")
         check_given(
             non_negative,
             self,
@@ -137,6 +141,7 @@ class ModelEntry(Section, frozen=True, kw_only=True):
                 max_in_flight=params.max_parallel_requests,
                 timeout_s=params.timeout,
                 stream_usage=info.stream_usage,
+                public_score=info.public_score,
             )
         except InvalidValueError as error:
             raise ConfigError(f"model_list entry {self.model_name!r}: {error}") from error

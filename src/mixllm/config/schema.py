@@ -49,6 +49,11 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         Bounds on exploration (see `mixllm.decision.ExplorationBounds`).
     warmup_judgements, warmup_share
         LLMs judged less often than this get this share of the traffic between them; 0 switches it off.
+    newcomer_judgements, newcomer_optimism
+        To the score of an LLM that came into a pool that had been judged before, so many standard deviations are added
+        until it has been judged this often; 0 switches it off. ``greedy`` does without.
+    warmup_max_cost_usd
+        An LLM whose calls have cost more than this is not explored so any further; None: no bound.
     """
 
     name: Literal["greedy", "ucb", "squarecb", "thompson"] = "ucb"
@@ -59,6 +64,9 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     min_quality: float | None = None
     warmup_judgements: int = 0
     warmup_share: float = 0.2
+    newcomer_judgements: int = 500
+    newcomer_optimism: float = 1.25
+    warmup_max_cost_usd: float | None = None
 
     def __post_init__(self) -> None:
         non_negative("exploration", self.exploration)
@@ -68,6 +76,9 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         check_given(fraction, self, "min_quality")
         non_negative("warmup_judgements", self.warmup_judgements)
         fraction("warmup_share", self.warmup_share)
+        non_negative("newcomer_judgements", self.newcomer_judgements)
+        non_negative("newcomer_optimism", self.newcomer_optimism)
+        check_given(positive, self, "warmup_max_cost_usd")
 
 
 class ShadowConfig(Section, frozen=True, kw_only=True):
@@ -240,6 +251,9 @@ class LearningConfig(Section, frozen=True, kw_only=True):
         Priors and noise by name (see `mixllm.learning.Recipe`); what is not named keeps its default.
     model
         Folder that `mixllm train` or `Router.save` wrote: what is known before any feedback.
+    drift_answers_per_false_alarm
+        How seldom the test of each LLM's quality may give a false alarm (see `mixllm.learning.drift`); 0 switches the
+        watch off.
     """
 
     checkpoint_interval_s: float = 30.0
@@ -248,6 +262,7 @@ class LearningConfig(Section, frozen=True, kw_only=True):
     stalled_after_s: float = 60.0
     recipe: Mapping[str, float] = {}
     model: str | None = None
+    drift_answers_per_false_alarm: float = 10_000.0
 
     def __post_init__(self) -> None:
         positive("checkpoint_interval_s", self.checkpoint_interval_s)
@@ -257,6 +272,7 @@ class LearningConfig(Section, frozen=True, kw_only=True):
             )
         non_negative("kept_daily_checkpoints", self.kept_daily_checkpoints)
         positive("stalled_after_s", self.stalled_after_s)
+        non_negative("drift_answers_per_false_alarm", self.drift_answers_per_false_alarm)
 
 
 class StoreConfig(Section, frozen=True, kw_only=True):

@@ -27,6 +27,8 @@ _COLUMNS = (
     "latency_s",
     "latency_s_std",
     "judgements",
+    "spent_usd",
+    "newcomer",
 )
 _columns_of = attrgetter(*_COLUMNS)
 
@@ -54,6 +56,10 @@ class Forecasts(Sequence[Forecast]):
         Of the time to the last token, waiting included.
     judgements
         How many judgements each quality rests on.
+    spent_usd
+        What each LLM's calls have cost so far.
+    newcomer
+        1 for each LLM that came into a pool that had been judged before, else 0.
 
     Examples
     --------
@@ -76,6 +82,8 @@ class Forecasts(Sequence[Forecast]):
     latency_s: NDArray[np.float64]
     latency_s_std: NDArray[np.float64]
     judgements: NDArray[np.float64]
+    spent_usd: NDArray[np.float64]
+    newcomer: NDArray[np.float64]
     _values: tuple[Forecast, ...] | None = field(init=False, default=None, repr=False)
 
     @classmethod
@@ -97,6 +105,8 @@ class Forecasts(Sequence[Forecast]):
                 one.latency_s.mean,
                 one.latency_s.std,
                 one.judgements,
+                one.spent_usd,
+                one.newcomer,
             )
             for one in forecasts
         ]
@@ -155,6 +165,8 @@ class Forecasts(Sequence[Forecast]):
                     wait_s=wait,
                     latency_s=Estimate(mean=latency, std=latency_std),
                     judgements=judgements,
+                    spent_usd=spent,
+                    newcomer=newcomer > 0,
                 )
                 for (
                     quality,
@@ -169,6 +181,8 @@ class Forecasts(Sequence[Forecast]):
                     latency,
                     latency_std,
                     judgements,
+                    spent,
+                    newcomer,
                 ) in zip(*columns, strict=True)
             ]
         )

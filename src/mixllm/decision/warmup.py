@@ -12,39 +12,65 @@ from mixllm.decision.forecasts import Forecasts
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import Policy
 from mixllm.types import Forecast
-from mixllm.units import fraction
+from mixllm.units import fraction, non_negative, positive
 
 __all__ = ["WarmUpPolicy"]
 
 
 class WarmUpPolicy:
-    """Give cold candidates a fixed share between them, and leave the rest to another policy.
+    """Give cold candidates a fixed share between them, expect the best of newcomers, and leave the rest to a policy.
 
     Parameters
     ----------
     policy
         Decides where no candidate is cold, and over the rest of the traffic otherwise.
     judgements
-        A candidate is cold until it has been judged this often, >= 0; 0 switches the warm-up off.
+        A candidate is cold until it has been judged this often, >= 0; 0: none is.
     share
         Share of the traffic that cold candidates get between them, in [0, 1].
+    newcomer_judgements
+        A candidate that came into a pool that had been judged before is new until it has been judged this often, >= 0;
+        0: none is.
+    newcomer_optimism
+        So many standard deviations are added to the score of a new candidate, >= 0: it is tried where it may well be
+        the best.
+    max_cost_usd
+        A candidate whose calls have cost more than this is neither cold nor new; None: no bound.
+    std_ratio
+        A candidate whose quality is no less sure than this many times the median of those that were judged often enough
+        is neither cold nor new, > 0.
     bounds
-        Which candidates may be explored; a cold one that may not gets no share.
+        Which candidates may be explored; a cold or new one that may not gets nothing.
 
     Notes
     -----
-    p = (1 − share) · p_policy + share · uniform(cold). The exploration that a new LLM can cost is thereby bounded:
-    about `judgements` queries of its own, never more than `share` of the traffic.
+    p = (1 − share) · p_policy(s + optimism · u · [new]) + share · uniform(cold). The exploration that a new LLM can
+    cost is thereby bounded: by a number of judgements, and by `max_cost_usd` and one call more. It ends early where the
+    LLM is about as well known as the others.
     """
 
     def __init__(
-        self, *, policy: Policy, judgements: int = 0, share: float = 0.2, bounds: ExplorationBounds | None = None
+        self,
+        *,
+        policy: Policy,
+        judgements: int = 0,
+        share: float = 0.2,
+        newcomer_judgements: int = 0,
+        newcomer_optimism: float = 1.25,
+        max_cost_usd: float | None = None,
+        std_ratio: float = 1.5,
+        bounds: ExplorationBounds | None = None,
     ) -> None:
-        if judgements < 0:
-            raise InvalidValueError("judgements", judgements, ">= 0")
+        for name, count in (("judgements", judgements), ("newcomer_judgements", newcomer_judgements)):
+            if count < 0:
+                raise InvalidValueError(name, count, ">= 0")
         self.policy = policy
         self.judgements = judgements
         self.share = fraction("share", share)
+        self.newcomer_judgements = newcomer_judgements
+        self.newcomer_optimism = non_negative("newcomer_optimism", newcomer_optimism)
+        self.max_cost_usd = None if max_cost_usd is None else positive("max_cost_usd", max_cost_usd)
+        self.std_ratio = positive("std_ratio", std_ratio)
         self.bounds = bounds or ExplorationBounds()
 
     @property
@@ -57,10 +83,26 @@ class WarmUpPolicy:
     ) -> NDArray[np.float64]:
         """Return the probability of each candidate, shape (K,)."""
         forecasts = Forecasts.of(forecasts)
-        propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=forecasts)
-        cold = forecasts.judgements < self.judgements
-        cold &= self.bounds.allowed(scores=scores, forecasts=forecasts)
+        cold = self._explored(forecasts, forecasts.judgements < self.judgements, enough=self.judgements)
+        new = (forecasts.newcomer > 0) & (forecasts.judgements < self.newcomer_judgements)
+        new = self._explored(forecasts, new, enough=self.newcomer_judgements)
+        if cold.any() or new.any():
+            allowed = self.bounds.allowed(scores=scores, forecasts=forecasts)
+            cold, new = cold & allowed, new & allowed
+        hoped = scores + self.newcomer_optimism * stds * new if new.any() else scores
+        propensities = self.policy.propensities(scores=hoped, stds=stds, forecasts=forecasts)
         if not cold.any():
             return propensities
         mixed: NDArray[np.float64] = (1.0 - self.share) * propensities + self.share * cold / cold.sum()
         return mixed
+
+    def _explored(self, forecasts: Forecasts, few: NDArray[np.bool_], *, enough: int) -> NDArray[np.bool_]:
+        """Return those of the `few` that have not cost too much and are not as well known as the others."""
+        if not few.any():
+            return few
+        if self.max_cost_usd is not None:
+            few = few & (forecasts.spent_usd <= self.max_cost_usd)
+        often = forecasts.judgements >= enough
+        if often.any():
+            few = few & (forecasts.quality_std > self.std_ratio * np.median(forecasts.quality_std[often]))
+        return few

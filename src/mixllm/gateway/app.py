@@ -24,7 +24,7 @@ from mixllm.gateway.feedback import post_feedback
 from mixllm.gateway.health import live, metrics, ready
 from mixllm.gateway.judge import Judge
 from mixllm.gateway.llm_keys import LLMKeyRules
-from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm
+from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm, update_llm
 from mixllm.gateway.metrics import Metrics
 from mixllm.gateway.signals import Signals
 from mixllm.gateway.state import GatewayState
@@ -114,6 +114,7 @@ _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("GET", "/v1/llms", list_llms),
     ("POST", "/v1/llms", add_llm),
     ("GET", "/v1/llms/{name:path}", get_llm),
+    ("PATCH", "/v1/llms/{name:path}", update_llm),
     ("DELETE", "/v1/llms/{name:path}", remove_llm),
     ("GET", "/v1/state", list_states),
     ("GET", "/v1/state/{version:int}", get_state),

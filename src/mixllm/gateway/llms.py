@@ -18,7 +18,7 @@ from mixllm.gateway.state import state_of
 from mixllm.router import RouterCore
 from mixllm.types import LLMSpec, Value
 
-__all__ = ["add_llm", "get_llm", "get_model", "list_llms", "list_models", "remove_llm"]
+__all__ = ["add_llm", "get_llm", "get_model", "list_llms", "list_models", "remove_llm", "update_llm"]
 
 _OWNER = "mixllm"
 
@@ -60,6 +60,20 @@ async def add_llm(request: Request) -> Response:
     return json_response(added, status=201)
 
 
+async def update_llm(request: Request) -> Response:
+    """Change an LLM of the pool: its price, its endpoint, its limits; what is not named stays (RFC 7396)."""
+    state = state_of(request)
+    changes = await read_object(request, dict[str, Any])
+    before = state.router.llm(request.path_params["name"])
+    spec = _read_fields(_merged(msgspec.to_builtins(before), changes))
+    if spec.name != before.name:
+        raise InvalidBodyError("An LLM's name cannot be changed. Add it under the new name.", param="name")
+    if spec.api_base is None:
+        raise InvalidBodyError("api_base is missing: the gateway has to know where to call the LLM.", param="api_base")
+    state.llm_keys.check(spec)
+    return json_response(await asyncio.to_thread(state.router.update_llm, spec))
+
+
 async def remove_llm(request: Request) -> Response:
     """Remove an LLM; what was learned of it is kept for its return."""
     name = request.path_params["name"]
@@ -91,6 +105,10 @@ def _read_spec(tree: dict[str, Any]) -> LLMSpec:
                 "gateway's environment and give api_key as os.environ/NAME."
             )
         return entry.spec()
+    return _read_fields(tree)
+
+
+def _read_fields(tree: dict[str, Any]) -> LLMSpec:
     unknown = sorted(set(tree) - set(LLMSpec.__struct_fields__))
     if unknown:
         raise InvalidBodyError(
@@ -100,6 +118,15 @@ def _read_spec(tree: dict[str, Any]) -> LLMSpec:
         return msgspec.convert(tree, LLMSpec)
     except msgspec.ValidationError as error:
         raise InvalidBodyError(f"{error}. Send an entry of model_list, or the fields of an LLM spec.") from error
+
+
+def _merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = {**before, **changes}
+    for key, change in changes.items():
+        known = before.get(key)
+        if isinstance(change, dict) and isinstance(known, dict):
+            merged[key] = _merged(known, change)
+    return merged
 
 
 def _statuses(router: RouterCore) -> list[LLMStatus]:

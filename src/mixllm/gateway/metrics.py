@@ -133,6 +133,21 @@ class _RouterState(Collector):
             yield from budget_metrics(self.router.budget.status())
         if self.router.shadows is not None:
             yield from shadow_metrics(self.router.shadows.counts())
+        yield from self._drift()
+
+    def _drift(self) -> Iterable[Metric]:
+        statistic = GaugeMetricFamily(
+            "mixllm_drift_statistic", "Test for a change of quality: an alarm comes at 1", labels=["llm"]
+        )
+        alarms = CounterMetricFamily("mixllm_drift_alarms", "Changes of quality found", labels=["llm", "direction"])
+        last = GaugeMetricFamily("mixllm_drift_last_alarm_seconds", "Unix time of the last one", labels=["llm"])
+        for status in self.router.learner.watch.statuses():
+            statistic.add_metric([status.llm], status.statistic)
+            alarms.add_metric([status.llm, "fall"], status.falls)
+            alarms.add_metric([status.llm, "rise"], status.rises)
+            if status.last_alarm_s is not None:
+                last.add_metric([status.llm], status.last_alarm_s)
+        yield from (statistic, alarms, last)
 
 
 def _learning(vitals: Vitals) -> Iterable[Metric]:

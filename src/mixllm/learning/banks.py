@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.predictors import BayesianLinear, BillingFactors, BlockPrior, LinearBank, pooled_prior_means
 
-__all__ = ["Banks", "LastBanks"]
+__all__ = ["Banks", "LastBanks", "quality_prior_means"]
 
 _Bank = TypeVar("_Bank", LinearBank, BillingFactors)
 _PriorMeans = Callable[[], NDArray[np.float64]]
@@ -59,12 +59,7 @@ class Banks:
             "quality",
             qualities,
             rows,
-            lambda: _prior_means(
-                qualities,
-                [model.quality.base is None for model in models],
-                slopes=recipe.pool_slopes(tags=tags, embedding=embedding),
-                share_level=False,
-            ),
+            lambda: quality_prior_means(models, recipe=recipe, tags=tags, embedding=embedding),
         )
         length = last.linear(
             "length",
@@ -141,6 +136,18 @@ class LastBanks:
 
 def _last(models: Sequence[BayesianLinear], rows: list[int], bank: _Bank) -> _Last[_Bank]:
     return _Last(models=list(models), revisions=[model.revision for model in models], rows=list(rows), bank=bank)
+
+
+def quality_prior_means(
+    models: Sequence[LLMModel], *, recipe: Recipe, tags: int, embedding: int
+) -> NDArray[np.float64]:
+    """Return the prior mean of each LLM's weights of quality, given what all have learned together, shape (K, D)."""
+    return _prior_means(
+        [model.quality for model in models],
+        [model.quality.base is None for model in models],
+        slopes=recipe.pool_slopes(tags=tags, embedding=embedding),
+        share_level=False,
+    )
 
 
 def _prior_means(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +11,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.errors import DuplicateLLMError, InvalidValueError, OtherFeaturesError, UnknownLLMError
+from mixllm.errors import DuplicateLLMError, InvalidValueError, OtherFeaturesError, StateError, UnknownLLMError
 from mixllm.interfaces import FeatureMap
-from mixllm.learning.banks import Banks, LastBanks
+from mixllm.learning.banks import Banks, LastBanks, quality_prior_means
 from mixllm.learning.bases import Bases
 from mixllm.learning.calls import teach_call
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.cost_scale import CostScale
+from mixllm.learning.drift_watch import DriftWatch
 from mixllm.learning.history import CallHistory, teach_history
 from mixllm.learning.judging import Judging
+from mixllm.learning.ledger import Ledger
 from mixllm.learning.merging import merged
+from mixllm.learning.newcomer import Expectation, expected_level
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
 from mixllm.predictors import FrozenBank
-from mixllm.types import LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
+from mixllm.types import Feedback, LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
 
 __all__ = ["Learner", "LearnerCounts"]
 
@@ -87,6 +91,8 @@ class Learner:
         others.
     bases
         What was fitted offline under the predictors of the LLMs of these names; None: nothing.
+    answers_per_false_alarm
+        See `DriftTest`; 0 leaves drift unwatched.
     """
 
     def __init__(
@@ -98,6 +104,7 @@ class Learner:
         recipe: Recipe | None = None,
         reference: str | None = None,
         bases: Bases | None = None,
+        answers_per_false_alarm: float = 10_000.0,
     ) -> None:
         if encoding_dimension < 1:
             raise InvalidValueError("encoding_dimension", encoding_dimension, ">= 1")
@@ -112,11 +119,15 @@ class Learner:
         self.counts = LearnerCounts()
         self._lock = threading.RLock()
         self._specs: dict[str, LLMSpec] = {}
-        self._prices: dict[str, Price] = {}  # Also of LLMs that left: their last calls are still to be charged.
+        # Both also of LLMs that left: newcomers are compared with them, and their last calls are still to be charged.
+        self._known: dict[str, LLMSpec] = {}
+        self.ledger = Ledger()
         self._models: dict[str, LLMModel] = {}
+        self._newcomers: set[str] = set()
         self._reference_price: Price | None = None
         self._scale = CostScale(window=self.recipe.cost_scale_window, prior_tokens_out=self.recipe.prior_tokens_out)
         self.judging = Judging()
+        self.watch = DriftWatch(answers_per_false_alarm=answers_per_false_alarm)
         self._position = 0
         self._version = 0
         self._last_banks = LastBanks()
@@ -124,7 +135,8 @@ class Learner:
         for spec in specs:
             if spec.name in self._specs:
                 raise DuplicateLLMError(spec.name)
-            self._put(spec)
+            self._list(spec, since_s=None)
+        self._make_missing()
         self._settle_reference()
 
     @property
@@ -136,6 +148,11 @@ class Learner:
     def llms(self) -> tuple[str, ...]:
         """Names of the LLMs of the pool."""
         return tuple(self._specs)
+
+    @property
+    def specs(self) -> tuple[LLMSpec, ...]:
+        """The LLMs of the pool."""
+        return tuple(self._specs.values())
 
     @property
     def version(self) -> int:
@@ -152,8 +169,15 @@ class Learner:
         with self._lock:
             self._version = max(self._version, version)
 
-    def put_llm(self, spec: LLMSpec) -> None:
+    def put_llm(self, spec: LLMSpec, *, at_s: float | None = None) -> None:
         """Add `spec` to the pool, or replace the one of its name; what was learned under the name is kept.
+
+        Parameters
+        ----------
+        spec
+            The LLM.
+        at_s
+            Unix time since which its price holds, where that has changed; None: since the newest event.
 
         Raises
         ------
@@ -161,12 +185,17 @@ class Learner:
             Where `spec` has no price.
         """
         with self._lock:
-            self._put(spec)
+            self._list(spec, since_s=at_s)
+            self._make_missing()
             self._settle_reference()
 
-    def price(self, name: str) -> Price | None:
-        """Return what an LLM costs that is or was in the pool; None where there was none of that name."""
-        return self._prices.get(name)  # Without the lock: requests ask, and must not wait for a batch to be learned.
+    def price(self, name: str, *, decision_id: str | None = None) -> Price | None:
+        """Return what an LLM costs that is or was in the pool; None where there was none of that name.
+
+        With a `decision_id`, what it cost when that was decided: calls are billed at the price of their time.
+        """
+        # Without the lock: requests ask, and must not wait for a batch to be learned.
+        return self.ledger.price(name, decision_id=decision_id)
 
     def drop_llm(self, name: str) -> None:
         """Take an LLM out of the pool; what was learned of it is kept for its return."""
@@ -203,7 +232,7 @@ class Learner:
         with self._lock:
             if name not in self._specs:
                 raise UnknownLLMError(name, self._specs)
-            teach_history(self._models[name], history, price=self._prices[name])
+            teach_history(self._models[name], history, price=_price_of(self._specs[name]))
             if name == self.reference:
                 self._scale.start_from(history.cost_usd[history.cost_known])
 
@@ -234,17 +263,26 @@ class Learner:
                 latency=tuple(self._models[name].latency.forecast() for name in names),
                 judgements=tuple(self._models[name].quality.observations for name in names),
                 answers=tuple(self._models[name].length.observations for name in names),
+                newcomer=tuple(name in self._newcomers for name in names),
+                spent_usd=tuple(self.ledger.spent_usd(name) for name in names),
                 cost_scale_usd=self._scale.usd(self._reference_price),
             )
 
     def checkpoint(self) -> Checkpoint:
         """Return everything learned, ready to be saved."""
         with self._lock:
-            arrays: dict[str, NDArray[np.float64]] = {"scale": self._scale.state()}
-            for row, model in enumerate(self._models.values()):
+            arrays: dict[str, NDArray[np.float64]] = {
+                "scale": self._scale.state(),
+                "watch": self.watch.common_state(),
+                **self.ledger.state(tuple(self._models)),
+            }
+            for row, (name, model) in enumerate(self._models.items()):
                 for part in _PARTS:
                     state = getattr(model, part).state()
-                    arrays.update({f"{row}.{part}.{name}": array for name, array in state.items()})
+                    arrays.update({f"{row}.{part}.{array}": values for array, values in state.items()})
+                arrays |= {f"{row}.drift.{array}": values for array, values in self.watch.state(name).items()}
+                arrays[f"{row}.level_precision"] = np.array([model.quality.prior.bias_precision])
+                arrays[f"{row}.newcomer"] = np.array([float(name in self._newcomers)])
             return Checkpoint(
                 version=self._version,
                 position=self._position,
@@ -276,16 +314,27 @@ class Learner:
             name: self._restored(checkpoint, row, name, level)
             for row, (name, level) in enumerate(zip(checkpoint.llms, checkpoint.levels, strict=True))
         }
+        watch = self.watch.restored(
+            {name: checkpoint.arrays_of(f"{row}.drift.") for row, name in enumerate(checkpoint.llms)},
+            checkpoint.arrays.get("watch"),
+            dimension=self.features.dimension,
+        )
+        newcomers = {
+            name
+            for row, name in enumerate(checkpoint.llms)
+            if (checkpoint.arrays.get(f"{row}.newcomer", np.zeros(1)) > 0).any()
+        }
+        ledger = self.ledger.restored(checkpoint.llms, checkpoint.arrays)
         with self._lock:
-            for name, spec in self._specs.items():
-                if name not in models:
-                    models[name] = self._new_model(name, self.recipe.level_from_price(_price_of(spec)))
-            self._models = models
-            self._scale = scale
+            self._models, self._scale, self.watch, self.ledger = models, scale, watch, ledger
+            self._newcomers = newcomers
+            self._make_missing()
             self._position = checkpoint.position
             self._version = max(self._version, checkpoint.version)
             if self._reference_given is None:
                 self.reference, self._reference_price = checkpoint.reference, checkpoint.reference_price
+            elif checkpoint.reference == self.reference and checkpoint.reference_price is not None:
+                self._reference_price = checkpoint.reference_price
             self._settle_reference()
 
     def merge(self, checkpoint: Checkpoint) -> None:
@@ -304,18 +353,38 @@ class Learner:
         with self._lock:
             self.restore(merged(self.checkpoint(), checkpoint))
 
-    def _put(self, spec: LLMSpec) -> None:
-        self._prices[spec.name] = _price_of(spec)
-        self._specs[spec.name] = spec
-        if spec.name not in self._models:
-            self._models[spec.name] = self._new_model(spec.name, self.recipe.level_from_price(_price_of(spec)))
+    def _list(self, spec: LLMSpec, *, since_s: float | None) -> None:
+        self.ledger.reprice(spec, _price_of(spec), since_s=since_s)
+        self._specs[spec.name] = self._known[spec.name] = spec
+
+    def _make_missing(self) -> None:
+        """Make predictors for the LLMs of the pool that have none."""
+        judged = any(model.quality.observations > 0 for model in self._models.values())
+        for name in [name for name in self._specs if name not in self._models]:
+            if judged:
+                self._newcomers.add(name)
+            others = [spec for other, spec in self._known.items() if other != name]
+            expected = expected_level(
+                self._specs[name],
+                others=others,
+                models=self._models,
+                prior_means=self._prior_means,
+                recipe=self.recipe,
+            )
+            self._models[name] = self._new_model(name, expected)
+
+    def _prior_means(self) -> NDArray[np.float64]:
+        return quality_prior_means(
+            tuple(self._models.values()), recipe=self.recipe, tags=self._tags, embedding=self._embedding
+        )
 
     def _settle_reference(self) -> None:
         if self.reference is None and self._specs:
             self.reference = max(
                 self._specs, key=lambda name: _price_of(self._specs[name]).blended_usd_per_million_tokens
             )
-        if self.reference in self._specs:
+        # Once: the scale is absolute, and another price of the reference LLM must not move the others' scores.
+        if self._reference_price is None and self.reference in self._specs:
             self._reference_price = _price_of(self._specs[self.reference])
 
     def _learn_one(self, event: LearningEvent) -> None:
@@ -335,10 +404,11 @@ class Learner:
             self.counts.refused += 1
             return
         features = self.features.features(encoding)
+        self.ledger.newest_event_s = max(self.ledger.newest_event_s, event.created_at_s)
         try:
             if event.outcome is not None:
                 self._learn_outcome(model, features, event, event.outcome)
-            elif event.feedback is not None and self.judging.learn(model, features, event.feedback):
+            elif event.feedback is not None and self._learn_feedback(model, features, event, event.feedback):
                 self.counts.feedback += 1
             else:
                 self.counts.ignored += 1
@@ -347,13 +417,28 @@ class Learner:
             self.counts.refused += 1
             _LOG.warning("event %d of decision %s cannot be learned from: %s", event.seq, event.decision_id, error)
 
+    def _learn_feedback(
+        self, model: LLMModel, features: NDArray[np.float32], event: LearningEvent, feedback: Feedback
+    ) -> bool:
+        if self.watch.stale(event.llm):
+            self.watch.refresh(dict(zip(self._models, self._prior_means(), strict=True)))
+        forecast = self.watch.forecast(event.llm, model.quality, features)
+        taught = self.judging.learn(model, features, feedback)
+        if taught is not None and forecast is not None:
+            self.watch.judged(
+                event.llm, self._models, features, taught, forecast, pool=self._specs, at_s=event.created_at_s
+            )
+        return taught is not None
+
     def _learn_outcome(
         self, model: LLMModel, features: NDArray[np.float32], event: LearningEvent, outcome: Outcome
     ) -> None:
+        if outcome.cost_usd is not None:  # Also of calls that failed: they were billed all the same.
+            self.ledger.spend(event.llm, outcome.cost_usd)
         if outcome.status is not OutcomeStatus.OK or outcome.tokens_out is None:
             self.counts.ignored += 1
             return
-        price = self._prices.get(event.llm)
+        price = self.price(event.llm, decision_id=event.decision_id)
         teach_call(model, features, tokens_in=event.tokens_in, outcome=outcome, price=price)
         if price is not None and self._reference_price is not None:
             self._scale.add(outcome, tokens_in=event.tokens_in, price=price, reference=self._reference_price)
@@ -375,9 +460,11 @@ class Learner:
     def _embedding(self) -> int:
         return self.features.dimension - self._tags - 1
 
-    def _new_model(self, name: str, level: float) -> LLMModel:
+    def _new_model(self, name: str, expected: Expectation) -> LLMModel:
+        based = self.bases is not None and name in self.bases.quality
         return self.recipe.new_model(
-            level=level,
+            level=expected.quality,
+            level_precision=None if based else expected.precision,
             tags=self._tags,
             embedding=self._embedding,
             quality_base=None if self.bases is None else self.bases.quality.get(name),
@@ -385,7 +472,11 @@ class Learner:
         )
 
     def _restored(self, checkpoint: Checkpoint, row: int, name: str, level: float) -> LLMModel:
-        model = self._new_model(name, level)
+        array = checkpoint.arrays.get(f"{row}.level_precision", np.array([self.recipe.level_precision]))
+        precision = float(array[0]) if array.shape == (1,) else math.nan
+        if not 0 < precision < math.inf:
+            raise StateError("The checkpoint's level_precision is damaged. Load another checkpoint.")
+        model = self._new_model(name, Expectation(quality=level, precision=precision))
         for part in _PARTS:
             getattr(model, part).load_state(checkpoint.arrays_of(f"{row}.{part}."))
         return model

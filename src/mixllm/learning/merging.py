@@ -22,6 +22,9 @@ _HALVINGS = 40
 _SLACK = 1e-9
 """Rounding of sums, as a share of the largest."""
 
+_LIFETIME = "lifetime_"
+"""Begins the names of the sums of everything ever learned of a quality, forgotten or not."""
+
 _Arrays = Mapping[str, NDArray[np.float64]]
 
 
@@ -43,10 +46,13 @@ class _Rule:
         Of one and of another learner: the part of a learner on both their data.
     since
         Of a later and of an earlier state of one learner: what was learned in between.
+    alike
+        Whether both have the same arrays, of the same shapes.
     """
 
     add: Callable[[_Part, _Part], _Part]
     since: Callable[[_Part, _Part], _Part]
+    alike: bool = True
 
 
 def _added(mine: _Part, theirs: _Part) -> _Part:
@@ -85,13 +91,56 @@ def _are_positive_sums(arrays: _Arrays, of: _Arrays) -> bool:
     return gram is None or bool(gram[0, 1] ** 2 <= gram[0, 0] * gram[1, 1] * (1.0 + _SLACK / 2))
 
 
+def _with_lifetime(part: _Part) -> _Part:
+    """Return `part` with the sums of everything ever learned, which it has only where something was forgotten."""
+    whole = {_LIFETIME + name: array for name, array in part.arrays.items() if not name.startswith(_LIFETIME)}
+    return _Part(arrays={**whole, **part.arrays})
+
+
+def _added_for_life(mine: _Part, theirs: _Part) -> _Part:
+    if mine.arrays.keys() == theirs.arrays.keys():
+        return _added(mine, theirs)
+    return _added(_with_lifetime(mine), _with_lifetime(theirs))
+
+
+def _remainder_of_life(later: _Part, earlier: _Part) -> _Part:
+    """Return what was learned since: of everything ever learned the difference, of what is left what can be in it."""
+    if not any(name.startswith(_LIFETIME) for name in (*later.arrays, *earlier.arrays)):
+        return _remainder(later, earlier, possible=_are_regression_sums)
+    later, earlier = _with_lifetime(later), _with_lifetime(earlier)
+    kept = {name: array for name, array in later.arrays.items() if not name.startswith(_LIFETIME)}
+    before = {name: earlier.arrays[name] for name in kept}
+    ever = {name: later.arrays[name] - earlier.arrays[name] for name in later.arrays if name.startswith(_LIFETIME)}
+    left = _remainder(_Part(arrays=kept), _Part(arrays=before), possible=_are_regression_sums)
+    return _Part(arrays={**left.arrays, **ever})
+
+
+def _nearer_to_an_alarm(mine: _Part, theirs: _Part) -> _Part:
+    """Return the drift test with the larger sum: those of two learners do not add up."""
+    return max((mine, theirs), key=lambda part: float(part.arrays["test"][:2].max(initial=0.0)))
+
+
 _SUMS = _Rule(add=_added, since=partial(_remainder, possible=_are_regression_sums))
 _DECAYING_SUMS = _Rule(add=_added, since=partial(_remainder, possible=_are_positive_sums))
 
-_PARTS_OF_LLMS: Mapping[str, _Rule] = {"quality": _SUMS, "length": _SUMS, "billing": _SUMS, "latency": _DECAYING_SUMS}
+_SUMS_FOR_LIFE = _Rule(add=_added_for_life, since=_remainder_of_life, alike=False)
+_OWN = _Rule(add=lambda mine, _: mine, since=lambda later, _: later, alike=False)
+"""Of what is no sum, that of the one that the other is merged into stands."""
+
+_PARTS_OF_LLMS: Mapping[str, _Rule] = {
+    "quality": _SUMS_FOR_LIFE,
+    "length": _SUMS,
+    "billing": _SUMS,
+    "latency": _DECAYING_SUMS,
+    "spent_usd": _DECAYING_SUMS,
+    "drift": _Rule(add=_nearer_to_an_alarm, since=lambda later, _: later, alike=False),
+    "level_precision": _OWN,
+    "newcomer": _OWN,
+    "prices": _OWN,
+}
 """Every part of an LLM's state, kept as ``{row}.{part}.{array}``. A new one has its line here."""
 
-_SHARED_PARTS: Mapping[str, _Rule] = {"scale": _DECAYING_SUMS}
+_SHARED_PARTS: Mapping[str, _Rule] = {"scale": _DECAYING_SUMS, "watch": _OWN, "newest_event_s": _OWN}
 """Every part that belongs to no LLM, kept as ``{part}`` or ``{part}.{array}``. A new one has its line here."""
 
 
@@ -219,7 +268,7 @@ def _rule(key: _Key) -> _Rule:
 def _fitting(part: _Part, like: _Part, key: _Key) -> _Part:
     """Return `part` where its arrays are of the kinds and shapes of those of `like`; rows with names may differ."""
     wanted, found = ({name: array.shape for name, array in one.arrays.items()} for one in (like, part))
-    if not (like.names or part.names) and wanted != found:
+    if _rule(key).alike and not (like.names or part.names) and wanted != found:
         raise StateError(
             f"The states' {key[1]} of {key[0] or 'the pool'} have other shapes: {found} and {wanted}. Merge states "
             "that were learned with the same encoder and tags."

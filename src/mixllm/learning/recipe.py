@@ -55,6 +55,9 @@ class Recipe:
         Variance of one judgement.
     quality_at_one_usd, quality_per_price_decade
         Quality expected of an LLM of which only the price is known (see `quality_from_price`).
+    quality_per_public_score
+        How much more is expected of an LLM whose public score is 1 above the mean of the pool's (see
+        `mixllm.learning.newcomer`).
     prior_tokens_out
         Answer length expected before any answer.
     length_noise_variance
@@ -83,6 +86,7 @@ class Recipe:
     quality_noise_variance: float = 0.2
     quality_at_one_usd: float = 0.8
     quality_per_price_decade: float = 0.25
+    quality_per_public_score: float = 0.5
     prior_tokens_out: float = 200.0
     length_noise_variance: float = 0.3
     length_tag_precision: float = 5.0
@@ -106,7 +110,7 @@ class Recipe:
             value = getattr(self, field)
             if field == "quality_at_one_usd":
                 fraction(field, value)
-            elif field == "quality_per_price_decade":
+            elif field in ("quality_per_price_decade", "quality_per_public_score"):
                 fraction(field, abs(value))
             elif field in ("latency_window_calls", "cost_scale_window") and not value >= 1:
                 raise InvalidValueError(field, value, ">= 1")
@@ -123,10 +127,13 @@ class Recipe:
         level: float,
         tags: int,
         embedding: int,
+        level_precision: float | None = None,
         quality_base: FrozenRegressor | None = None,
         length_base: FrozenRegressor | None = None,
     ) -> LLMModel:
         """Return untrained predictors over T tags and d' projected dimensions, with this level of quality expected.
+
+        How surely is the `level_precision` given, or the recipe's own.
 
         Where there is a base, nothing is expected to be added to it: the level of the residual is 0, whatever `level`
         and `prior_tokens_out` say.
@@ -136,7 +143,7 @@ class Recipe:
             embedding=embedding,
             tag_precision=self.tag_precision,
             embedding_precision=self.embedding_precision,
-            bias_precision=self.level_precision,
+            bias_precision=self.level_precision if level_precision is None else level_precision,
             bias_mean=level if quality_base is None else 0.0,
         )
         length_prior = BlockPrior(

@@ -45,6 +45,10 @@ class Snapshot:
         Expected times of each LLM.
     judgements, answers
         Judgements that each LLM's quality rests on, and answers that its length rests on: sums of their weights.
+    spent_usd
+        What each LLM's calls have cost so far.
+    newcomer
+        Whether each LLM came into a pool that had been judged before.
     cost_scale_usd
         c_ref, the reference LLM's mean cost on this traffic.
     quality_base, length_base
@@ -59,12 +63,16 @@ class Snapshot:
     billing: BillingFactors
     latency: tuple[LatencyForecast, ...]
     judgements: tuple[float, ...]
+    spent_usd: tuple[float, ...]
+    newcomer: tuple[bool, ...]
     cost_scale_usd: float
     quality_base: FrozenBank | None = None
     length_base: FrozenBank | None = None
     answers: tuple[float, ...] = ()
     _rates: tuple[NDArray[np.float64], ...] = field(init=False, repr=False)
     _judgements: NDArray[np.float64] = field(init=False, repr=False)
+    _spent_usd: NDArray[np.float64] = field(init=False, repr=False)
+    _newcomer: NDArray[np.float64] = field(init=False, repr=False)
     _limits: tuple[tuple[int, int], ...] = field(init=False, repr=False)
     _length_scatter: NDArray[np.float64] = field(init=False, repr=False)
     _billing_spread: NDArray[np.float64] = field(init=False, repr=False)
@@ -84,9 +92,10 @@ class Snapshot:
             ]
         ).reshape(len(self.specs), 5)
         object.__setattr__(self, "_rates", tuple(np.ascontiguousarray(rates.T)))
-        judgements = np.array(self.judgements, np.float64)
-        judgements.setflags(write=False)  # Every decision's forecasts share it.
-        object.__setattr__(self, "_judgements", judgements)
+        for name in ("judgements", "spent_usd", "newcomer"):
+            column = np.array(getattr(self, name), np.float64)
+            column.setflags(write=False)  # Every decision's forecasts share it.
+            object.__setattr__(self, f"_{name}", column)
         # Rows of the LLMs at which calls can wait at all, with the calls that they serve at the same time.
         limits = [(row, spec.max_in_flight) for row, spec in enumerate(self.specs) if spec.max_in_flight is not None]
         object.__setattr__(self, "_limits", tuple(limits))
@@ -149,6 +158,8 @@ class Snapshot:
             latency_s=wait_s + service_s,
             latency_s_std=service_s * relative_std,
             judgements=self._judgements,
+            spent_usd=self._spent_usd,
+            newcomer=self._newcomer,
         )
 
     def _lengths(

@@ -9,7 +9,7 @@ from mixllm.predictors.bank import LinearBank
 from mixllm.predictors.bayesian_linear import BayesianLinear
 from mixllm.predictors.billing import MAX_BILLING_FACTOR, BillingFactors, log_billing_factor
 from mixllm.predictors.forest import FrozenForest
-from mixllm.predictors.frozen import FrozenRegressor
+from mixllm.predictors.frozen import FrozenRegressor, base_at
 from mixllm.predictors.frozen_bank import FROZEN_KINDS, FrozenBank, frozen_from_arrays
 from mixllm.predictors.latency import LatencyForecast, LatencyPredictor
 from mixllm.predictors.length import LengthPredictor, length_feature_rows, length_features, tokens_from_log
@@ -39,6 +39,7 @@ __all__ = [
     "LinearBank",
     "QualityPredictor",
     "Weighting",
+    "base_at",
     "expected_wait_s",
     "frozen_from_arrays",
     "length_feature_rows",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import FloatArray
 from mixllm.predictors.bayesian_linear import BayesianLinear
+from mixllm.predictors.row_blocks import whole_blocks
 
 __all__ = ["LinearBank"]
 
@@ -43,12 +44,12 @@ class LinearBank:
             raise InvalidValueError("covariances", covariances.shape, f"an array of shape {(count, size, size)}")
         if residual_variances.shape != (count,):
             raise InvalidValueError("residual_variances", residual_variances.shape, f"an array of shape {(count,)}")
-        self.means = np.ascontiguousarray(means, np.float32)
-        self.covariances = np.ascontiguousarray(covariances, np.float32)
+        self._mean_rows = whole_blocks(means)
+        self._rows = whole_blocks(covariances.reshape(count * size, size))
+        self.means = self._mean_rows[:count]
+        self.covariances = self._rows[: count * size].reshape(count, size, size)
         self.residual_variances = np.ascontiguousarray(residual_variances, np.float32)
-        for array in (self.means, self.covariances, self.residual_variances):
-            array.setflags(write=False)
-        self._rows = self.covariances.reshape(count * size, size)
+        self.residual_variances.setflags(write=False)
 
     @classmethod
     def stack(cls, models: Sequence[BayesianLinear], *, prior_means: NDArray[np.float64]) -> Self:
@@ -84,7 +85,9 @@ class LinearBank:
     def predict(self, features: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return means and standard deviations at `features`, shape (D,); both of shape (K,)."""
         z = np.asarray(features, np.float32)
+        count, size = self.means.shape
+        spread = np.zeros(self._mean_rows.shape, np.float32)
         # `dot` is the same product as `@`, with less done before BLAS is called: that counts at this size.
-        spread = self._rows.dot(z).reshape(self.means.shape)
-        variances = np.maximum(spread.dot(z), 0.0)
-        return self.means.dot(z).astype(np.float64), np.sqrt(variances).astype(np.float64)
+        spread.reshape(-1)[: count * size] = self._rows.dot(z)[: count * size]
+        variances = np.maximum(spread.dot(z)[:count], 0.0)
+        return self._mean_rows.dot(z)[:count].astype(np.float64), np.sqrt(variances).astype(np.float64)

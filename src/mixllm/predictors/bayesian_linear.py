@@ -13,7 +13,7 @@ from mixllm.errors import InvalidValueError, StateError
 from mixllm.interfaces import FloatArray
 from mixllm.predictors.prior import BlockPrior
 from mixllm.types import Estimate
-from mixllm.units import finite, positive
+from mixllm.units import finite, fraction, positive
 
 __all__ = ["BayesianLinear"]
 
@@ -30,6 +30,9 @@ _MAX_SUM = 1e40
 
 _PSEUDO_TARGETS = 10.0
 """Weight of the assumed noise beside the residuals that were seen."""
+
+_LIFETIME = "lifetime_"
+"""Prefix of the state arrays of everything ever learned, where some of it has been forgotten."""
 
 
 class BayesianLinear:
@@ -70,6 +73,7 @@ class BayesianLinear:
         self._square = 0.0
         self._weight = 0.0
         self._revision = 0
+        self._lifetime: dict[str, NDArray[np.float64]] | None = None  # None: nothing was ever forgotten.
         self._refactor()
 
     @property
@@ -106,6 +110,13 @@ class BayesianLinear:
         """Σ w z zᵀ, shape (D, D), and Σ w z y, shape (D,), as they are inside: to be read at once, never changed."""
         return self._gram, self._moment
 
+    @property
+    def lifetime_sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """As `sums`, of everything ever learned, forgotten or not."""
+        if self._lifetime is None:
+            return self.sums
+        return self._lifetime["gram"], self._lifetime["moment"]
+
     def residual_variance(self) -> float:
         """Return the mean squared residual of what was learned, shrunk towards `noise_variance` by ten pseudo-targets.
 
@@ -120,6 +131,13 @@ class BayesianLinear:
         z = self._checked(features)
         spread = self._covariance @ z
         return Estimate(mean=float(spread @ self._information), std=math.sqrt(max(0.0, float(z @ spread))))
+
+    def predict_from(self, features: FloatArray, prior_mean: NDArray[np.float64]) -> Estimate:
+        """Return the estimate at `features`, shape (D,), as it is with another prior mean θ0, shape (D,)."""
+        z = self._checked(features)
+        spread = self._covariance @ z
+        mean = float(z @ self.mean_from(prior_mean))
+        return Estimate(mean=mean, std=math.sqrt(max(0.0, float(z @ spread))))
 
     def update(self, features: FloatArray, target: float, *, weight: float = 1.0) -> None:
         """Learn one observation.
@@ -138,8 +156,10 @@ class BayesianLinear:
         spread = self._covariance @ z
         scale = self.noise_variance / weight + float(z @ spread)
         self._covariance -= np.outer(spread, spread / scale)
-        self._gram += weight * np.outer(z, z)
+        outer = weight * np.outer(z, z)
+        self._gram += outer
         self._moment += (weight * target) * z
+        self._add_to_lifetime(outer, (weight * target) * z, (weight * target * target, weight))
         self._information += (weight * target / self.noise_variance) * z
         self._square += weight * target * target
         self._weight += weight
@@ -163,11 +183,45 @@ class BayesianLinear:
             raise InvalidValueError("features", float(np.abs(z).max()), f"finite and within ±{_MAX_FEATURE:g}")
         if not (np.abs(y) <= _MAX_TARGET).all():
             raise InvalidValueError("targets", float(np.abs(y).max()), f"between -{_MAX_TARGET:g} and {_MAX_TARGET:g}")
-        self._gram += z.T @ z
-        self._moment += z.T @ y
-        self._square += float(y @ y)
+        gram, moment, square = z.T @ z, z.T @ y, float(y @ y)
+        self._gram += gram
+        self._moment += moment
+        self._square += square
         self._weight += len(z)
+        self._add_to_lifetime(gram, moment, (square, float(len(z))))
         self._refactor()
+
+    def forget(self, kept: float, recent: Mapping[str, NDArray[np.float64]]) -> None:
+        """Forget a part of everything but what was learned recently: S ← kept · S + (1 − kept) · recent.
+
+        `lifetime_state` goes on as if nothing had been forgotten. Both terms are sums of outer products with weights
+        that are not negative, so that no variance can become negative.
+
+        Parameters
+        ----------
+        kept
+            Share that stays of what is not recent, in [0, 1].
+        recent
+            Sums of what is to stay whole, as `state` gives them for a model that has learned nothing else.
+
+        Raises
+        ------
+        InvalidValueError
+            Where `kept` is out of range.
+        StateError
+            Where `recent` does not fit; the state stays as it was.
+        """
+        fraction("kept", kept)
+        before = self._sums()
+        after = {name: kept * array + (1.0 - kept) * recent[name] for name, array in before.items() if name in recent}
+        whole = self.lifetime_state()
+        self.load_state({**after, **{_LIFETIME + name: array for name, array in whole.items()}})
+
+    def lifetime_state(self) -> dict[str, NDArray[np.float64]]:
+        """Return the sums of everything ever learned, forgotten or not, as `state` gives them."""
+        if self._lifetime is None:
+            return self._sums()
+        return {name: array.copy() for name, array in self._lifetime.items()}
 
     def merge(self, other: Self) -> None:
         """Add what `other` has learned.
@@ -179,6 +233,9 @@ class BayesianLinear:
         """
         if other.prior != self.prior or other.noise_variance != self.noise_variance:
             raise InvalidValueError("other", other.prior, "a model with the same prior and noise")
+        if self._lifetime is not None or other._lifetime is not None:
+            mine, theirs = self.lifetime_state(), other.lifetime_state()
+            self._lifetime = {name: mine[name] + theirs[name] for name in mine}
         self._gram += other._gram
         self._moment += other._moment
         self._square += other._square
@@ -186,12 +243,12 @@ class BayesianLinear:
         self._refactor()
 
     def state(self) -> dict[str, NDArray[np.float64]]:
-        """Return the additive state: ``gram`` (D, D), ``moment`` (D,), ``sums`` (2,) of squares and weights."""
-        return {
-            "gram": self._gram.copy(),
-            "moment": self._moment.copy(),
-            "sums": np.array([self._square, self._weight]),
-        }
+        """Return the additive state: ``gram`` (D, D), ``moment`` (D,), ``sums`` (2,) of squares and weights.
+
+        Where something was forgotten, the same of everything ever learned follows, its names begun by ``lifetime_``.
+        """
+        lifetime = {} if self._lifetime is None else self._lifetime
+        return {**self._sums(), **{_LIFETIME + name: array.copy() for name, array in lifetime.items()}}
 
     def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
         """Replace the state.
@@ -202,32 +259,57 @@ class BayesianLinear:
             Where an array is missing, has another shape, is not finite, or the gram matrix is not symmetric and
             positive semi-definite; the state stays as it was.
         """
-        size = self.dimension
-        shapes = {"gram": (size, size), "moment": (size,), "sums": (2,)}
-        if set(state) != set(shapes):
+        shapes = self._shapes()
+        lifetime = {_LIFETIME + name: shape for name, shape in shapes.items()}
+        if set(state) not in (set(shapes), set(shapes) | set(lifetime)):
             raise StateError(f"State has arrays {sorted(state)}, expected {sorted(shapes)}. Load another checkpoint.")
-        for name, shape in shapes.items():
-            array = state[name]
-            if array.shape != shape or array.dtype.kind not in "fiu" or not (np.abs(array) <= _MAX_SUM).all():
-                raise StateError(
-                    f"State array {name!r} must hold finite numbers with shape {shape}; it has shape {array.shape}. "
-                    "It was learned with other features, or is damaged: load another checkpoint."
-                )
+        for name, shape in (shapes | lifetime).items():
+            if name in state:
+                self._check_array(name, state[name], shape)
         gram = state["gram"].astype(np.float64)
-        if state["sums"].min() < 0:
-            raise StateError("State array 'sums' has a negative sum; it is damaged: load another checkpoint.")
-        if not self._is_gram(gram):
+        whole = {name: state[_LIFETIME + name].astype(np.float64) for name in shapes if _LIFETIME + name in state}
+        for sums in (state["sums"], whole.get("sums", state["sums"])):
+            if sums.min() < 0:
+                raise StateError("State array 'sums' has a negative sum; it is damaged: load another checkpoint.")
+        if not self._is_gram(gram) or not (not whole or self._is_gram(whole["gram"])):
             raise StateError(
                 "State array 'gram' is not a sum of outer products; it is damaged: load another checkpoint."
             )
         self._gram = gram
         self._moment = state["moment"].astype(np.float64)
         self._square, self._weight = (float(total) for total in state["sums"])
+        self._lifetime = whole or None
         self._refactor()
 
     def clone(self) -> Self:
         """Return an untrained copy with the same parameters."""
         return type(self)(prior=self.prior, noise_variance=self.noise_variance)
+
+    def _sums(self) -> dict[str, NDArray[np.float64]]:
+        return {
+            "gram": self._gram.copy(),
+            "moment": self._moment.copy(),
+            "sums": np.array([self._square, self._weight]),
+        }
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"gram": (self.dimension, self.dimension), "moment": (self.dimension,), "sums": (2,)}
+
+    def _add_to_lifetime(
+        self, gram: NDArray[np.float64], moment: NDArray[np.float64], sums: tuple[float, float]
+    ) -> None:
+        if self._lifetime is not None:
+            self._lifetime["gram"] += gram
+            self._lifetime["moment"] += moment
+            self._lifetime["sums"] += sums
+
+    @staticmethod
+    def _check_array(name: str, array: NDArray[np.float64], shape: tuple[int, ...]) -> None:
+        if array.shape != shape or array.dtype.kind not in "fiu" or not (np.abs(array) <= _MAX_SUM).all():
+            raise StateError(
+                f"State array {name!r} must hold finite numbers with shape {shape}; it has shape {array.shape}. "
+                "It was learned with other features, or is damaged: load another checkpoint."
+            )
 
     def _is_gram(self, gram: NDArray[np.float64]) -> bool:
         slack = 1e-8 * (1.0 + float(np.abs(gram).max()))

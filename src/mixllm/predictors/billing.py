@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import FloatArray
 from mixllm.predictors.bayesian_linear import BayesianLinear
+from mixllm.predictors.row_blocks import whole_blocks
 
 __all__ = ["MAX_BILLING_FACTOR", "BillingFactors", "log_billing_factor"]
 
@@ -50,11 +51,11 @@ class BillingFactors:
     def __init__(self, *, means: NDArray[np.float64], residual_variances: NDArray[np.float64]) -> None:
         if residual_variances.shape != means.shape[:1]:
             raise InvalidValueError("residual_variances", residual_variances.shape, f"of shape {means.shape[:1]}")
-        self.means = np.ascontiguousarray(means, np.float32)
+        self._mean_rows = whole_blocks(np.asarray(means, np.float32))
+        self.means = self._mean_rows[: len(means)]
         self.residual_variances = np.ascontiguousarray(residual_variances, np.float32)
         self._half_variances = self.residual_variances / 2
-        for array in (self.means, self.residual_variances):
-            array.setflags(write=False)
+        self.residual_variances.setflags(write=False)
 
     @classmethod
     def stack(cls, models: Sequence[BayesianLinear], *, prior_means: NDArray[np.float64]) -> Self:
@@ -76,6 +77,7 @@ class BillingFactors:
         -----
         exp(μ + s²/2), the mean of a lognormal, within the bounds of `MAX_BILLING_FACTOR`.
         """
-        log_factors = self.means.dot(np.asarray(features, np.float32)) + self._half_variances
+        logs = self._mean_rows.dot(np.asarray(features, np.float32))[: len(self.means)]
+        log_factors = logs + self._half_variances
         factors: NDArray[np.float64] = np.exp(log_factors.clip(-_MAX_LOG, _MAX_LOG)).astype(np.float64)
         return factors

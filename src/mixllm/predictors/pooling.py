@@ -44,7 +44,8 @@ def pooled_prior_means(
         return np.zeros((0, slopes.dimension))
     if any(model.dimension != slopes.dimension for model in models):
         raise InvalidValueError("models", [model.dimension for model in models], f"of dimension {slopes.dimension}")
-    states = [model.sums for model in models]
+    # Also of what an LLM has forgotten since: that must not move the others.
+    states = [model.lifetime_sums for model in models]
     noise = np.array([model.noise_variance for model in models])
     counts = np.array([gram[-1, -1] for gram, _ in states])
     levels = np.array([model.prior.bias_mean for model in models])

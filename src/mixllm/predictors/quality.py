@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import FloatArray
@@ -42,8 +43,11 @@ class QualityPredictor(BayesianLinear):
 
     def predict(self, features: FloatArray) -> Estimate:
         """Return the expected quality at `features`, shape (D,), in [0, 1]."""
-        estimate = super().predict(features)
-        return Estimate(mean=min(1.0, max(0.0, estimate.mean + base_at(self.base, features))), std=estimate.std)
+        return self._with_base(super().predict(features), features)
+
+    def predict_from(self, features: FloatArray, prior_mean: NDArray[np.float64]) -> Estimate:
+        """Return the expected quality at `features`, shape (D,), as it is with another prior mean θ0, shape (D,)."""
+        return self._with_base(super().predict_from(features, prior_mean), features)
 
     def update(self, features: FloatArray, target: float, *, weight: float = 1.0) -> None:
         """Learn one judgement in [0, 1]; refuses others and leaves the state as it was."""
@@ -76,3 +80,6 @@ class QualityPredictor(BayesianLinear):
     def clone(self) -> Self:
         """Return an untrained copy with the same parameters."""
         return type(self)(prior=self.prior, noise_variance=self.noise_variance, base=self.base)
+
+    def _with_base(self, estimate: Estimate, features: FloatArray) -> Estimate:
+        return Estimate(mean=min(1.0, max(0.0, estimate.mean + base_at(self.base, features))), std=estimate.std)

@@ -155,25 +155,28 @@ class RouterCore(RoutedPool):
             Where the budget is spent.
         """
         query = Query(text=query) if isinstance(query, str) else query
-        snapshot = self._snapshot
         encoding = self.encoder.encode(query.text)
         features = self.features.features(encoding)
         tokens_in = query.prompt_tokens
-        forecasts = snapshot.forecasts(
-            features,
-            tokens_in=tokens_in,
-            max_tokens_out=query.max_tokens_out,
-            in_flight=self._waiting(snapshot),
-        )
         seed = int(self._rng.integers(0, 1 << 63))
-        drawn = _Drawn(
-            forecasts=forecasts,
-            cost_scale_usd=snapshot.cost_scale_usd,
-            draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
-        )
-        choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, **drawn)
-        choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
-        created_at_s = self.clock.time_s()
+        while True:
+            snapshot = self._snapshot
+            forecasts = snapshot.forecasts(
+                features,
+                tokens_in=tokens_in,
+                max_tokens_out=query.max_tokens_out,
+                in_flight=self._waiting(snapshot),
+            )
+            drawn = _Drawn(
+                forecasts=forecasts,
+                cost_scale_usd=snapshot.cost_scale_usd,
+                draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
+            )
+            choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, **drawn)
+            choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
+            created_at_s = self.clock.time_s()
+            if self._snapshot is snapshot or self._holds(choice.chosen.llm):
+                break  # Else it was removed meanwhile: the decision is made again, without it.
         decision = Decision(
             decision_id=new_decision_id(created_at_s),
             created_at_s=created_at_s,
@@ -223,7 +226,8 @@ class RouterCore(RoutedPool):
         """
         call = self.in_flight.finish(decision_id) or self.store.decision(decision_id).decision
         llm = outcome.llm or call.llm
-        outcome = measured(outcome, llm=llm, key_id=call.key_id, price=self.learner.price(llm))
+        price = self.learner.price(llm, decision_id=decision_id)
+        outcome = measured(outcome, llm=llm, key_id=call.key_id, price=price)
         self.store.append_outcome(
             OutcomeEvent(decision_id=decision_id, outcome=outcome, created_at_s=self.clock.time_s())
         )
@@ -369,6 +373,9 @@ class RouterCore(RoutedPool):
         self.close()
 
     # ---- inside ---------------------------------------------------------------------------------------------------
+
+    def _holds(self, llm: str) -> bool:
+        return any(spec.name == llm for spec in self._snapshot.specs)
 
     def _ensure_learning(self) -> None:
         if not self.worker.running:

@@ -12,7 +12,8 @@ __all__ = ["measured"]
 def measured(outcome: Outcome, *, llm: str, key_id: str, price: Price | None) -> Outcome:
     """Return `outcome` with the LLM and the key filled in, and its cost where that is not given.
 
-    The measured cost where the caller knows it, else the tokens at the LLM's price; never the forecast.
+    The measured cost where the caller knows it, else the tokens at `price`, which the LLM had when it was chosen; never
+    the forecast.
 
     Examples
     --------

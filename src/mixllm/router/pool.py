@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import msgspec
+
 from mixllm.errors import DuplicateLLMError, UnknownLLMError
 from mixllm.interfaces import Clock, Store
 from mixllm.learning import Learner, Snapshot
-from mixllm.types import LLMSpec, PoolChange
+from mixllm.types import LLMSpec, PoolChange, Price
 
 __all__ = ["RoutedPool"]
 
@@ -36,6 +38,7 @@ class RoutedPool:
         self._pool_lock = threading.Lock()
         self._publish_lock = threading.Lock()
         self._swaps = 0
+        self._configured = {spec.name: spec for spec in learner.specs}
         self._replay_pool_changes()
         self._snapshot = learner.snapshot()
 
@@ -77,11 +80,29 @@ class RoutedPool:
         with self._pool_lock:
             if any(known.name == spec.name for known in self._snapshot.specs):
                 raise DuplicateLLMError(spec.name)
-            spec = self._price(spec)
-            self.store.append_pool_change(PoolChange(spec=spec, active=True, created_at_s=self.clock.time_s()))
-            self.learner.put_llm(spec)
-            self._publish(self.learner.snapshot())
-        return spec
+            return self._put(self._price(spec))
+
+    def update_llm(self, spec: LLMSpec) -> LLMSpec:
+        """Replace what is known of an LLM of the pool: its price, its endpoint, its limits. Return it with its price.
+
+        The next decision knows it. What was learned of the LLM stays, and so do the forecasts of all others and the
+        scale of cost. Calls that were decided before are billed at the price of then.
+
+        Raises
+        ------
+        UnknownLLMError
+            Where the pool has no LLM of that name.
+        UnknownPriceError
+            Where its price is neither given nor listed.
+        """
+        with self._pool_lock:
+            self.llm(spec.name)
+            return self._put(self._price(spec))
+
+    def set_price(self, name: str, price: Price) -> LLMSpec:
+        """Give an LLM of the pool another price; see `update_llm`."""
+        with self._pool_lock:
+            return self._put(msgspec.structs.replace(self.llm(name), price=price))
 
     def remove_llm(self, name: str) -> None:
         """Remove an LLM; no decision made after the call returns chooses it. What was learned of it is kept.
@@ -93,9 +114,20 @@ class RoutedPool:
         """
         with self._pool_lock:
             spec = self.llm(name)
-            self.store.append_pool_change(PoolChange(spec=spec, active=False, created_at_s=self.clock.time_s()))
+            self._keep(spec, active=False)
             self.learner.drop_llm(name)
             self._publish(self.learner.snapshot())
+
+    def _put(self, spec: LLMSpec) -> LLMSpec:
+        self.learner.put_llm(spec, at_s=self._keep(spec, active=True))
+        self._publish(self.learner.snapshot())
+        return spec
+
+    def _keep(self, spec: LLMSpec, *, active: bool) -> float:
+        at_s = self.clock.time_s()
+        configured = self._configured.get(spec.name)
+        self.store.append_pool_change(PoolChange(spec=spec, active=active, created_at_s=at_s, configured=configured))
+        return at_s
 
     def _publish(self, snapshot: Snapshot) -> None:
         # The worker and a pool change may publish at the same time; the newer version wins.
@@ -106,7 +138,11 @@ class RoutedPool:
 
     def _replay_pool_changes(self) -> None:
         for change in self.store.pool_changes():
-            if change.active or change.spec.name not in self.learner.llms:
+            configured = self._configured.get(change.spec.name)
+            edited = configured is not None and configured != change.configured
+            if change.active and not edited:
+                self.learner.put_llm(self._price(change.spec), at_s=change.created_at_s)
+            elif change.spec.name not in self.learner.llms:
                 self.learner.put_llm(self._price(change.spec))
             if not change.active:
                 # Put before: events of a removed LLM go on teaching, as they did before the restart.

@@ -105,13 +105,13 @@ class MixLLMPlayer:
         self._router.close()
 
     def _change_pool(self, pool: tuple[LLMSpec, ...]) -> None:
-        # A new price is told by leaving and coming back: what was learned of the LLM stays.
         now = {spec.name: spec for spec in pool}
         before = {spec.name: spec for spec in self._pool}
-        for name, spec in before.items():
-            if now.get(name) != spec:
-                self._router.remove_llm(name)
+        for name in before.keys() - now.keys():
+            self._router.remove_llm(name)
         for name, spec in now.items():
-            if before.get(name) != spec:
+            if name not in before:
                 self._router.add_llm(spec)
+            elif before[name] != spec:
+                self._router.update_llm(spec)
         self._pool = pool
