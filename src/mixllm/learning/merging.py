@@ -97,17 +97,15 @@ def _with_lifetime(part: _Part) -> _Part:
     return _Part(arrays={**whole, **part.arrays})
 
 
-def _added_for_life(mine: _Part, theirs: _Part) -> _Part:
-    if mine.arrays.keys() == theirs.arrays.keys():
-        return _added(mine, theirs)
-    return _added(_with_lifetime(mine), _with_lifetime(theirs))
+def _alike(one: _Part, other: _Part) -> tuple[_Part, _Part]:
+    """Return both with the sums of everything ever learned, where one of them has forgotten something."""
+    if any(name.startswith(_LIFETIME) for name in (*one.arrays, *other.arrays)):
+        return _with_lifetime(one), _with_lifetime(other)
+    return one, other
 
 
 def _remainder_of_life(later: _Part, earlier: _Part) -> _Part:
     """Return what was learned since: of everything ever learned the difference, of what is left what can be in it."""
-    if not any(name.startswith(_LIFETIME) for name in (*later.arrays, *earlier.arrays)):
-        return _remainder(later, earlier, possible=_are_regression_sums)
-    later, earlier = _with_lifetime(later), _with_lifetime(earlier)
     kept = {name: array for name, array in later.arrays.items() if not name.startswith(_LIFETIME)}
     before = {name: earlier.arrays[name] for name in kept}
     ever = {name: later.arrays[name] - earlier.arrays[name] for name in later.arrays if name.startswith(_LIFETIME)}
@@ -123,7 +121,7 @@ def _nearer_to_an_alarm(mine: _Part, theirs: _Part) -> _Part:
 _SUMS = _Rule(add=_added, since=partial(_remainder, possible=_are_regression_sums))
 _DECAYING_SUMS = _Rule(add=_added, since=partial(_remainder, possible=_are_positive_sums))
 
-_SUMS_FOR_LIFE = _Rule(add=_added_for_life, since=_remainder_of_life, alike=False)
+_SUMS_FOR_LIFE = _Rule(add=_added, since=_remainder_of_life)
 _OWN = _Rule(add=lambda mine, _: mine, since=lambda later, _: later, alike=False)
 """Of what is no sum, that of the one that the other is merged into stands."""
 
@@ -166,7 +164,8 @@ def merged(mine: Checkpoint, theirs: Checkpoint) -> Checkpoint:
     Sums of judgements, lengths and bills depend neither on an LLM's level nor on any other prior: they add up exactly,
     in any order and grouping. Sums that decay (latency, the scale of cost) add up too, which gives each side the weight
     of its latest calls; the result then decays as ever. Costs on the scale of another reference LLM are converted by
-    the ratio of the prices.
+    the ratio of the prices. Drift tests are no sums: of each LLM the one nearer to an alarm goes on. Prices and what
+    was expected of newcomers are those of `mine`.
 
     What both have learned counts twice: of learners with a common past, merge what one learned since then
     (`learned_since`). Merging the same state twice is refused only where nothing came between; else it is the caller's
@@ -179,7 +178,7 @@ def merged(mine: Checkpoint, theirs: Checkpoint) -> Checkpoint:
             "Both states are the same, and what was learned once would count twice. Merge the states of two learners."
         )
     for key, part in others.items():
-        parts[key] = _rule(key).add(parts[key], _fitting(part, parts[key], key)) if key in parts else part
+        parts[key] = _rule(key).add(*_fitting(parts[key], part, key)) if key in parts else part
     new = {llm: level for llm, level in zip(theirs.llms, theirs.levels, strict=True) if llm not in mine.llms}
     given = mine.reference is not None
     return _with_parts(
@@ -225,7 +224,7 @@ def learned_since(later: Checkpoint, earlier: Checkpoint) -> Checkpoint:
         if key not in parts:
             continue
         try:
-            parts[key] = _rule(key).since(parts[key], _fitting(part, parts[key], key))
+            parts[key] = _rule(key).since(*_fitting(parts[key], part, key))
         except (KeyError, IndexError, np.linalg.LinAlgError) as error:
             raise StateError(
                 f"The states' {key[1]} of {key[0] or 'the pool'} are damaged. Give other states."
@@ -265,15 +264,16 @@ def _rule(key: _Key) -> _Rule:
     return rule
 
 
-def _fitting(part: _Part, like: _Part, key: _Key) -> _Part:
-    """Return `part` where its arrays are of the kinds and shapes of those of `like`; rows with names may differ."""
-    wanted, found = ({name: array.shape for name, array in one.arrays.items()} for one in (like, part))
-    if _rule(key).alike and not (like.names or part.names) and wanted != found:
+def _fitting(mine: _Part, theirs: _Part, key: _Key) -> tuple[_Part, _Part]:
+    """Return both parts where their arrays are of the same kinds and shapes; rows with names may differ."""
+    mine, theirs = _alike(mine, theirs)
+    wanted, found = ({name: array.shape for name, array in one.arrays.items()} for one in (mine, theirs))
+    if _rule(key).alike and not (mine.names or theirs.names) and wanted != found:
         raise StateError(
             f"The states' {key[1]} of {key[0] or 'the pool'} have other shapes: {found} and {wanted}. Merge states "
             "that were learned with the same encoder and tags."
         )
-    return part
+    return mine, theirs
 
 
 def _with_parts(checkpoint: Checkpoint, parts: Mapping[_Key, _Part], **change: Any) -> Checkpoint:
@@ -300,14 +300,15 @@ def _in_the_scale_of(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
 
 
 def _same(one: Mapping[_Key, _Part], other: Mapping[_Key, _Part]) -> bool:
-    """Return whether both hold the same, and something."""
+    """Return whether both have learned the same, and something."""
+    mine, theirs = ({key: part.arrays for key, part in parts.items() if _rule(key).alike} for parts in (one, other))
     return (
-        one.keys() == other.keys()
-        and any(array.any() for part in one.values() for array in part.arrays.values())
+        mine.keys() == theirs.keys()
+        and any(array.any() for arrays in mine.values() for array in arrays.values())
         and all(
-            part.arrays.keys() == other[key].arrays.keys()
-            and all(np.array_equal(array, other[key].arrays[name]) for name, array in part.arrays.items())
-            for key, part in one.items()
+            arrays.keys() == theirs[key].keys()
+            and all(np.array_equal(array, theirs[key][name]) for name, array in arrays.items())
+            for key, arrays in mine.items()
         )
     )
 
