@@ -14,6 +14,7 @@ from mixllm.clock import SystemClock
 from mixllm.config import (
     Config,
     EncoderConfig,
+    FeedbackConfig,
     LearningConfig,
     PolicyConfig,
     RoutingConfig,
@@ -34,7 +35,10 @@ from mixllm.encoders import HashingEncoder, StaticEncoder
 from mixllm.errors import ConfigError, EncoderError, InvalidValueError, RegistryError, StateError, did_you_mean
 from mixllm.interfaces import Clock, Encoder, FeatureMap, Policy, Store
 from mixllm.learning import Bases, Checkpoint, Learner, LearningWorker, Recipe
+from mixllm.learning.dynamic_feedback import DynamicFeedback
 from mixllm.learning.feature_model import FeatureModel
+from mixllm.learning.judging import Judging
+from mixllm.learning.key_shares import KeyShares
 from mixllm.registry import priced
 from mixllm.router import RouterCore
 from mixllm.saved_router import SavedRouter
@@ -42,7 +46,7 @@ from mixllm.store import MemoryStore, SQLiteStore
 from mixllm.tags import DEFAULT_DOMAINS, Domain, PrototypeTagger, TagFeatures, TruncatedProjection
 from mixllm.types import LLMSpec
 
-__all__ = ["Router", "build_encoder", "build_features", "build_policy", "build_recipe", "build_store"]
+__all__ = ["Router", "build_encoder", "build_features", "build_judging", "build_policy", "build_recipe", "build_store"]
 
 
 class Router(RouterCore):
@@ -123,6 +127,7 @@ class Router(RouterCore):
             recipe=build_recipe(self.learning_config),
             reference=_known_reference(self.routing_config.reference_llm, llms),
             bases=bases,
+            judging=build_judging(self.learning_config.feedback, dimension=features.dimension),
         )
         if start is not None:
             learner.restore(_in_the_scale_of(learner, start))
@@ -329,6 +334,20 @@ def build_recipe(config: LearningConfig) -> Recipe:
         return Recipe(**config.recipe)
     except InvalidValueError as error:
         raise ConfigError(f"learning.recipe: {error}") from error
+
+
+def build_judging(config: FeedbackConfig, *, dimension: int) -> Judging:
+    """Return what becomes of feedback as `config` says, over features of length `dimension`."""
+    return Judging(
+        reliability=config.treatment != "plain",
+        shares=KeyShares(
+            max_share=config.max_key_share,
+            min_judgements=config.key_judgements,
+            window_s=config.key_window_s,
+            unbounded=config.unbounded_keys,
+        ),
+        dynamic=DynamicFeedback(dimension=dimension) if config.treatment == "dynamic" else None,
+    )
 
 
 def build_store(config: StoreConfig) -> Store:

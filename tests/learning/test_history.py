@@ -74,7 +74,7 @@ def test_at_once_equals_one_by_one(count: int) -> None:
     one, other = single.checkpoint(), at_once.checkpoint()
     assert one.arrays.keys() == other.arrays.keys()
     for name, array in one.arrays.items():
-        if name != "scale":
+        if name != "scale" and not name.startswith("judging."):  # A history comes from no source of feedback.
             np.testing.assert_allclose(other.arrays[name], array, rtol=1e-9, atol=1e-12, err_msg=name)
     for x in encodings[:5]:
         mine, theirs = forecasts(at_once, x), forecasts(single, x)

@@ -70,6 +70,8 @@ class Learner:
         others.
     bases
         What was fitted offline under the predictors of the LLMs of these names; None: nothing.
+    judging
+        What becomes of feedback; None takes the defaults.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Learner:
         recipe: Recipe | None = None,
         reference: str | None = None,
         bases: Bases | None = None,
+        judging: Judging | None = None,
     ) -> None:
         if encoding_dimension < 1:
             raise InvalidValueError("encoding_dimension", encoding_dimension, ">= 1")
@@ -99,7 +102,7 @@ class Learner:
         self._models: dict[str, LLMModel] = {}
         self._reference_price: Price | None = None
         self._scale = CostScale(window=self.recipe.cost_scale_window, prior_tokens_out=self.recipe.prior_tokens_out)
-        self.judging = Judging()
+        self.judging = Judging() if judging is None else judging
         self._position = 0
         self._version = 0
         self._frozen: tuple[list[str], FrozenBank | None, FrozenBank | None] = ([], None, None)
@@ -210,6 +213,7 @@ class Learner:
                 latency=tuple(self._models[name].latency.forecast() for name in names),
                 judgements=tuple(self._models[name].quality.observations for name in names),
                 cost_scale_usd=self._scale.usd(self._reference_price),
+                dynamic=self.judging.frozen_scores(names),
             )
 
     def checkpoint(self) -> Checkpoint:
@@ -220,6 +224,8 @@ class Learner:
                 for part in _PARTS:
                     state = getattr(model, part).state()
                     arrays.update({f"{row}.{part}.{name}": array for name, array in state.items()})
+            judged, judged_names = self.judging.state()
+            arrays.update({f"judging.{name}": array for name, array in judged.items()})
             return Checkpoint(
                 version=self._version,
                 position=self._position,
@@ -229,6 +235,7 @@ class Learner:
                 levels=tuple(model.quality.prior.bias_mean for model in self._models.values()),
                 reference_price=self._reference_price,
                 arrays=arrays,
+                names={f"judging.{name}": rows for name, rows in judged_names.items()},
             )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -245,6 +252,7 @@ class Learner:
                 f"{self.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
             )
         scale = self._scale.restored(checkpoint.arrays.get("scale"))
+        judging = self.judging.restored(checkpoint.arrays_of("judging."), checkpoint.names_of("judging."))
         models = {
             name: self._restored(checkpoint, row, name, level)
             for row, (name, level) in enumerate(zip(checkpoint.llms, checkpoint.levels, strict=True))
@@ -255,6 +263,7 @@ class Learner:
                     models[name] = self._new_model(name, self.recipe.level_from_price(_price_of(spec)))
             self._models = models
             self._scale = scale
+            self.judging = judging
             self._position = checkpoint.position
             self._version = max(self._version, checkpoint.version)
             if self._reference_given is None:
@@ -288,7 +297,7 @@ class Learner:
         try:
             if event.outcome is not None:
                 self._learn_outcome(model, features, event, event.outcome)
-            elif event.feedback is not None and self.judging.learn(model, features, event.feedback):
+            elif event.feedback is not None and self.judging.learn(model, features, event.feedback, llm=event.llm):
                 self.counts.feedback += 1
             else:
                 self.counts.ignored += 1

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixllm.decision import Forecasts
 from mixllm.interfaces import FloatArray
+from mixllm.learning.dynamic_feedback import FrozenScores
 from mixllm.predictors import (
     BillingFactors,
     FrozenBank,
@@ -49,6 +50,8 @@ class Snapshot:
         c_ref, the reference LLM's mean cost on this traffic.
     quality_base, length_base
         What was fitted offline, 0 for LLMs that have nothing; None where none has.
+    dynamic
+        What thumbs add to each LLM's quality, where the predictors have not learned them; None: nothing.
     """
 
     version: int
@@ -62,6 +65,7 @@ class Snapshot:
     cost_scale_usd: float
     quality_base: FrozenBank | None = None
     length_base: FrozenBank | None = None
+    dynamic: FrozenScores | None = None
     _rates: tuple[NDArray[np.float64], ...] = field(init=False, repr=False)
     _judgements: NDArray[np.float64] = field(init=False, repr=False)
     _limits: tuple[tuple[int, int], ...] = field(init=False, repr=False)
@@ -128,6 +132,8 @@ class Snapshot:
         quality, quality_std = self.quality.predict(features)
         if self.quality_base is not None:
             quality += self.quality_base.predict(features)
+        if self.dynamic is not None:
+            quality = quality + self.dynamic.predict(features)
         extended = length_features(features, tokens_in)
         tokens, tokens_std = self._lengths(extended, max_tokens_out)
         billed = self.billing.predict(extended)
