@@ -30,7 +30,7 @@ class Taught:
     Parameters
     ----------
     target
-        The quality that was learned, corrected for its source's bias: within [-2, 3].
+        The quality that was learned, corrected for its source's bias: within [-4, 5].
     weight
         How much it counted, 1 for a judgement with the recipe's noise.
     """

@@ -15,8 +15,8 @@ from mixllm.types import Feedback
 
 __all__ = ["FACE_VALUE", "MAX_TARGET", "MIN_TARGET", "Channel", "SourceChannels", "combined"]
 
-MIN_TARGET, MAX_TARGET = -2.0, 3.0
-"""Bounds on a corrected judgement: within them corrections leave the mean right for every gain that counts."""
+MIN_TARGET, MAX_TARGET = -4.0, 5.0
+"""Bounds on a corrected judgement: those of thumbs with the least gain that counts, whatever their bias."""
 
 _MIN_GAIN = 0.2
 """A source whose gain is less teaches nothing: its judgements say next to nothing, or the opposite."""
@@ -56,7 +56,7 @@ class Channel:
     trust: float = 0.0
 
     def target(self, value: float) -> float:
-        """Return the quality (f − β)/J that a judgement stands for, right on average, within [-2, 3].
+        """Return the quality (f − β)/J that a judgement stands for, right on average, within [-4, 5].
 
         Examples
         --------

@@ -16,7 +16,7 @@ from mixllm.units import finite, fraction
 
 __all__ = ["QualityPredictor"]
 
-_MOST_OUTSIDE = 2.0
+_MOST_OUTSIDE = 4.0
 """How far a corrected judgement may lie outside [0, 1]."""
 
 
@@ -55,7 +55,7 @@ class QualityPredictor(BayesianLinear):
     def update_corrected(self, features: FloatArray, target: float, *, weight: float = 1.0) -> None:
         """Learn one judgement that was corrected for its source's bias.
 
-        It may lie outside [0, 1] by up to 2, and has to: cut to the range, judgements that are right on average would
+        It may lie outside [0, 1] by up to 4, and has to: cut to the range, judgements that are right on average would
         no longer be.
 
         Raises
