@@ -84,6 +84,7 @@ class Trial:
     trainer: _Trainer
     model: TrainedModel
     arriving: Split
+    cost_unit: float
     seed: int
 
     @classmethod
@@ -93,7 +94,8 @@ class Trial:
         training = dataset.split(np.sort(offline), test, name=str(seed), seed=seed).training()
         model = trainer.trained(training, np.random.default_rng([seed, 1]))
         arriving = dataset.split(online, test, name=str(seed), seed=seed)
-        return cls(trainer=trainer, model=model, arriving=arriving, seed=seed)
+        cost_unit = float(training.log.cost_usd[:, training.log.column(dataset.reference)].mean())
+        return cls(trainer=trainer, model=model, arriving=arriving, cost_unit=cost_unit, seed=seed)
 
     def learner(self, feedback: FeedbackConfig) -> Learner:
         """Return a learner that knows what was trained."""
@@ -122,7 +124,7 @@ class Trial:
             quality=split.test.quality,
             cost_usd=split.test.cost_usd,
             reference=reference,
-            cost_unit=float(split.train.cost_usd[:, reference].mean()),
+            cost_unit=self.cost_unit,
         ).hull()
 
 

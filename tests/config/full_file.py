@@ -49,7 +49,10 @@ tags:
   domains: [{name: maths, description: sums}]
   temperature: 0.1
   projection_dimension: 32
-learning: {checkpoint_interval_s: 5, recipe: {tag_precision: 3}}
+learning:
+  checkpoint_interval_s: 5
+  recipe: {tag_precision: 3}
+  feedback: {treatment: plain, max_key_share: 0.5, key_judgements: 9, key_window_s: 60, unbounded_keys: [k]}
 store: {kind: memory, path: other.db, max_commit_delay_s: 0.5}
 gateway:
   host: 0.0.0.0

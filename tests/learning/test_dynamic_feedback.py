@@ -22,7 +22,7 @@ def taught(seed: int = 0, *, count: int = 1500, llms: tuple[str, ...] = ("small"
         z = np.append(rng.normal(size=DIMENSION - 1), 1.0)
         llm = llms[int(rng.integers(len(llms)))]
         good = (z[0] > 0) == (llm == "small")
-        scores.learn(llm, z, float(rng.random() < (0.9 if good else 0.2)))
+        scores.learn(llm, z, float(rng.random() < (0.9 if good else 0.2)), expected=0.55)
     return scores
 
 
@@ -45,9 +45,19 @@ def test_without_thumbs_it_corrects_nothing() -> None:
 def test_an_llm_may_come_at_run_time() -> None:
     scores = taught()
     for _ in range(400):
-        scores.learn("newcomer", Z, 1.0)
+        scores.learn("newcomer", Z, 1.0, expected=0.5)
     assert scores.llms == ("small", "large", "newcomer")
     assert scores.freeze(("large", "newcomer")).predict(Z)[1] > 0.02
+
+
+def test_an_llm_that_is_as_good_as_was_expected_is_not_raised_for_being_asked_often() -> None:
+    rng = np.random.default_rng(5)
+    scores = DynamicFeedback(dimension=DIMENSION)
+    for number in range(3000):
+        llm = "small" if number % 10 else "large"
+        scores.learn(llm, Z, float(rng.random() < 0.8), expected=0.8)
+    small, large = scores.freeze(("small", "large")).predict(Z)
+    assert abs(small - large) < 0.08
 
 
 def test_confidence_grows_with_thumbs() -> None:
@@ -56,7 +66,7 @@ def test_confidence_grows_with_thumbs() -> None:
     for count in counts:
         scores = DynamicFeedback(dimension=DIMENSION)
         for number in range(count):
-            scores.learn("small", Z, float(number % 2))
+            scores.learn("small", Z, float(number % 2), expected=0.5)
         found.append(scores.confidence("small"))
     assert found == sorted(found)
     assert found[0] == 0.0
@@ -86,8 +96,8 @@ def test_the_same_thumbs_give_the_same_scores_across_a_restart() -> None:
     whole, again = taught(3), DynamicFeedback(dimension=DIMENSION)
     again.load_state(*whole.state())
     for scores in (whole, again):
-        scores.learn("small", Z, 1.0)
-        scores.learn("newcomer", Z, 0.0)
+        scores.learn("small", Z, 1.0, expected=0.5)
+        scores.learn("newcomer", Z, 0.0, expected=0.5)
     for name, array in whole.state()[0].items():
         assert np.array_equal(again.state()[0][name], array), name
     assert np.array_equal(taught(3).freeze(("small",)).predict(Z), taught(3).freeze(("small",)).predict(Z))
@@ -112,7 +122,7 @@ def test_what_does_not_fit_is_refused(features: Any, thumb: float) -> None:
     scores = taught(count=20)
     before = scores.state()[0]
     with pytest.raises(InvalidValueError):
-        scores.learn("small", features, thumb)
+        scores.learn("small", features, thumb, expected=0.5)
     assert all(np.array_equal(array, before[name]) for name, array in scores.state()[0].items())
 
 

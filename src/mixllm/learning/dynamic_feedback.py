@@ -75,9 +75,10 @@ class DynamicFeedback:
     -----
     s_l(z) = w₃ᵀ tanh(W₂ tanh(W₁[z, e_l] + b₁) + b₂), with e_l a vector of the LLM's own that starts from its name: an
     LLM that comes changes no other. The scores make a policy, π(l|z) = softmax over the LLMs that were judged; a thumb
-    r of LLM l goes up the gradient (r − r̄)·∇ log π(l|z), by Adam with η, where r̄ is the mean of all thumbs. What is
-    added to the quality is strength · κ_l · tanh(s_l − mean s), with the confidence κ_l = ν₀/(ν₀ + ν_l): ν_l is the
-    variance of the mean of the LLM's thumbs, ν₀ that of fifty thumbs. The form in the paper is not known in full.
+    r of LLM l goes up the gradient (r − q̂)·∇ log π(l|z), by Adam with η. q̂ is the quality that was expected, the
+    correction included: with the mean of all thumbs in its place, an LLM that is asked often would be raised for that
+    alone. What is added to the quality is strength · κ_l · tanh(s_l − mean s), with the confidence κ_l = ν₀/(ν₀ + ν_l):
+    ν_l is the variance of the mean of the LLM's thumbs, ν₀ that of fifty thumbs. The paper's form is not known in full.
     """
 
     def __init__(
@@ -116,8 +117,19 @@ class DynamicFeedback:
         """Names of the LLMs that were judged."""
         return tuple(self._thumbs)
 
-    def learn(self, llm: str, features: FloatArray, thumb: float, *, weight: float = 1.0) -> None:
+    def learn(self, llm: str, features: FloatArray, thumb: float, *, expected: float, weight: float = 1.0) -> None:
         """Learn one thumb, 1 for up and 0 for down.
+
+        Parameters
+        ----------
+        llm, features
+            Whose answer is judged, to which z, shape (D,).
+        thumb
+            The thumb.
+        expected
+            The quality that the predictors forecast.
+        weight
+            How much it counts.
 
         Raises
         ------
@@ -129,10 +141,11 @@ class DynamicFeedback:
         if z.shape != (self.dimension,) or not np.isfinite(z).all():
             raise InvalidValueError("features", z.shape, f"finite, of shape ({self.dimension},)")
         self._welcome(llm)
-        baseline = self._baseline()
+        row = self.llms.index(llm)
+        advantage = thumb - expected - float(self.freeze(self.llms).predict(z)[row])
         count, up = self._thumbs[llm]
         self._thumbs[llm] = count + weight, up + weight * thumb
-        self._step(self._gradient(self.llms.index(llm), z, weight * (thumb - baseline)))
+        self._step(self._gradient(row, z, weight * advantage))
 
     def confidence(self, llm: str) -> float:
         """Return κ of an LLM, in [0, 1)."""
@@ -224,10 +237,6 @@ class DynamicFeedback:
         self._weights["llms"] = np.vstack([self._weights["llms"], _first_vector(llm, self.seed)])
         for table in (self._means, self._squares):
             table["llms"] = np.vstack([table["llms"], np.zeros(_EMBEDDING)])
-
-    def _baseline(self) -> float:
-        count = sum(count for count, _ in self._thumbs.values())
-        return (sum(up for _, up in self._thumbs.values()) + 1.0) / (count + 2.0)
 
     def _gradient(self, row: int, z: NDArray[np.float64], advantage: float) -> dict[str, NDArray[np.float64]]:
         """Return the gradient of advantage · log π(row|z), by back-propagation over all LLMs at once."""
