@@ -1,6 +1,7 @@
 """What learning on line adds to offline training: the paper's Table 1, noisy sources, and what to make of thumbs.
 
     python -m benchmarks.online_gains table --data DIR [--reference LLM] [--seeds 10]
+    python -m benchmarks.online_gains scarce --data DIR …      # the same with far less to train on
     python -m benchmarks.online_gains sources --data DIR …     # planted sources, with and without estimates
     python -m benchmarks.online_gains treatments --data DIR …  # thumbs only, three treatments
     python -m benchmarks.online_gains choose --data DIR …      # exploration, on seeds from 100 on
@@ -40,6 +41,7 @@ from mixllm.logs import RoutingLog, open_log
 from mixllm.types import Feedback, FeedbackKind, LearningEvent, Outcome, Query
 
 OFFLINE_SHARES = (0.8, 0.5, 0.3)
+SCARCE_SHARES = (0.05, 0.02)
 TRADE_OFFS = tuple(np.logspace(math.log10(0.5), math.log10(32.0), 7).round(3).tolist())
 """λ of the queries that arrive, in turn: users differ, and the whole frontier is learned about."""
 
@@ -292,13 +294,20 @@ def summary(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, f
     return found
 
 
-# ---- the four parts --------------------------------------------------------------------------------------------------
+# ---- the parts -------------------------------------------------------------------------------------------------------
 
 
-def table(dataset: Dataset, trainer: _Trainer, seeds: Sequence[int]) -> dict[str, Any]:
+def scarce(dataset: Dataset, trainer: _Trainer, seeds: Sequence[int]) -> dict[str, Any]:
+    """Table 1 where there is little to train on."""
+    return table(dataset, trainer, seeds, shares=SCARCE_SHARES)
+
+
+def table(
+    dataset: Dataset, trainer: _Trainer, seeds: Sequence[int], *, shares: Sequence[float] = OFFLINE_SHARES
+) -> dict[str, Any]:
     """Table 1: shares of offline data by kinds of feedback."""
     found: dict[str, Any] = {}
-    for share in OFFLINE_SHARES:
+    for share in shares:
         rows: dict[str, list[dict[str, float | None]]] = {}
         way: dict[str, list[dict[str, float | None]]] = {}
         levels: dict[str, list[dict[str, float | None]]] = {}
@@ -307,7 +316,7 @@ def table(dataset: Dataset, trainer: _Trainer, seeds: Sequence[int]) -> dict[str
             runs = {kind: go_on_line(trial, tell) for kind, tell in KINDS.items()}
             frontiers = {kind: trial.frontier(run.snapshot) for kind, run in runs.items()}
             frontiers["offline only"] = trial.frontier(trial.model.learner.snapshot())
-            if share == min(OFFLINE_SHARES):
+            if share == min(shares):
                 everything = Trial.of(dataset, trainer, share=1.0, seed=seed)
                 frontiers["all outcomes"] = everything.frontier(everything.model.learner.snapshot())
             for kind, frontier in frontiers.items():
@@ -395,7 +404,7 @@ def choose(dataset: Dataset, trainer: _Trainer, seeds: Sequence[int]) -> dict[st
 
 
 KINDS: dict[str, Teller] = {"none": silent, "refined": refined, "binary": binary}
-PARTS = {"table": table, "sources": sources, "treatments": treatments, "choose": choose}
+PARTS = {"table": table, "scarce": scarce, "sources": sources, "treatments": treatments, "choose": choose}
 
 
 def main() -> None:
