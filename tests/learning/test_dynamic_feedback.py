@@ -116,7 +116,7 @@ def test_merging_adds_thumbs_and_averages_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "thumb"), [(Z, 2.0), (Z, np.nan), (Z[:2], 1.0), (np.full(DIMENSION, np.nan), 1.0)]
+    ("features", "thumb"), [(Z, 12.0), (Z, np.nan), (Z[:2], 1.0), (np.full(DIMENSION, np.nan), 1.0)]
 )
 def test_what_does_not_fit_is_refused(features: Any, thumb: float) -> None:
     scores = taught(count=20)

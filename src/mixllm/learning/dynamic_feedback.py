@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixllm.errors import InvalidValueError, StateError
 from mixllm.interfaces import FloatArray
-from mixllm.units import fraction, positive
+from mixllm.units import finite, fraction, positive
 
 __all__ = ["DynamicFeedback", "FrozenScores"]
 
@@ -21,6 +21,8 @@ _DECAY_MEAN, _DECAY_SQUARE, _TINY = 0.9, 0.999, 1e-8  # Adam's
 _PRIOR_VARIANCE = 0.25 / 50.0
 """Variance of what is known of an LLM's share of thumbs up without any: that of 50 thumbs."""
 
+_LEAST_SPREAD = 0.01
+_MAX_THUMB = 10.0
 _MAX_PARAMETER = 1e9
 
 
@@ -118,7 +120,7 @@ class DynamicFeedback:
         return tuple(self._thumbs)
 
     def learn(self, llm: str, features: FloatArray, thumb: float, *, expected: float, weight: float = 1.0) -> None:
-        """Learn one thumb, 1 for up and 0 for down.
+        """Learn one thumb, 1 for up and 0 for down, or what is left of it when its source's bias is taken off.
 
         Parameters
         ----------
@@ -134,10 +136,11 @@ class DynamicFeedback:
         Raises
         ------
         InvalidValueError
-            Where the thumb is not in [0, 1], or the features do not fit; what is known stays as it was.
+            Where the thumb is further than 10 from 0, or the features do not fit; what is known stays as it was.
         """
         z = np.asarray(features, np.float64)
-        fraction("thumb", thumb)
+        if not abs(finite("thumb", thumb)) <= _MAX_THUMB:
+            raise InvalidValueError("thumb", thumb, f"within ±{_MAX_THUMB:g}")
         if z.shape != (self.dimension,) or not np.isfinite(z).all():
             raise InvalidValueError("features", z.shape, f"finite, of shape ({self.dimension},)")
         self._welcome(llm)
@@ -152,8 +155,8 @@ class DynamicFeedback:
         count, up = self._thumbs.get(llm, (0.0, 0.0))
         if count == 0.0:
             return 0.0
-        share = (up + 1.0) / (count + 2.0)
-        return _PRIOR_VARIANCE / (_PRIOR_VARIANCE + share * (1.0 - share) / count)
+        share = min(1.0, max(0.0, (up + 1.0) / (count + 2.0)))
+        return _PRIOR_VARIANCE / (_PRIOR_VARIANCE + max(share * (1.0 - share), _LEAST_SPREAD) / count)
 
     def freeze(self, llms: Sequence[str]) -> FrozenScores:
         """Return the scores of these LLMs; an LLM without thumbs gets no correction."""

@@ -92,7 +92,7 @@ class Judging:
         taught = Taught(target=channel.target(value), weight=part * channel.weight)
         if taught.weight > 0.0:
             if self.dynamic is not None and feedback.kind is FeedbackKind.BINARY:
-                self.dynamic.learn(llm, features, value, expected=forecast, weight=taught.weight)
+                self.dynamic.learn(llm, features, taught.target, expected=forecast, weight=taught.weight)
             else:
                 model.quality.update_corrected(features, taught.target, weight=taught.weight)
         if self.reliability and part > 0.0:
