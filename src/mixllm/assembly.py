@@ -16,6 +16,7 @@ from mixllm.config import (
     BudgetConfig,
     Config,
     EncoderConfig,
+    FeedbackConfig,
     LearningConfig,
     PolicyConfig,
     RoutingConfig,
@@ -38,7 +39,10 @@ from mixllm.errors import ConfigError, EncoderError, InvalidValueError, Registry
 from mixllm.interfaces import Clock, Encoder, FeatureMap, Policy, Store
 from mixllm.learning import Bases, Checkpoint, Learner, LearningWorker, Recipe
 from mixllm.learning.cost_scale import scale_ratio
+from mixllm.learning.dynamic_feedback import DynamicFeedback
 from mixllm.learning.feature_model import FeatureModel
+from mixllm.learning.judging import Judging
+from mixllm.learning.key_shares import KeyShares
 from mixllm.learning.merging import learned_since
 from mixllm.registry import priced
 from mixllm.router import Budget, BudgetLimits, KeyLimits, RouterCore, Shadow, Shadows
@@ -51,6 +55,7 @@ __all__ = [
     "Router",
     "build_encoder",
     "build_features",
+    "build_judging",
     "build_limits",
     "build_policy",
     "build_recipe",
@@ -144,6 +149,7 @@ class Router(RouterCore):
             reference=_known_reference(self.routing_config.reference_llm, llms),
             bases=bases,
             answers_per_false_alarm=self.learning_config.drift_answers_per_false_alarm,
+            judging=build_judging(self.learning_config.feedback, dimension=features.dimension),
         )
         if start is not None:
             learner.restore(_in_the_scale_of(learner, start))
@@ -456,6 +462,20 @@ def build_limits(config: BudgetConfig, environ: Mapping[str, str]) -> BudgetLimi
         max_request_usd=config.max_request_usd,
         keys=keys,
         when_spent=config.when_spent,
+    )
+
+
+def build_judging(config: FeedbackConfig, *, dimension: int) -> Judging:
+    """Return what becomes of feedback as `config` says, over features of length `dimension`."""
+    return Judging(
+        reliability=config.treatment != "plain",
+        shares=KeyShares(
+            max_share=config.max_key_share,
+            min_judgements=config.key_judgements,
+            window_s=config.key_window_s,
+            unbounded=config.unbounded_keys,
+        ),
+        dynamic=DynamicFeedback(dimension=dimension) if config.treatment == "dynamic" else None,
     )
 
 

@@ -66,6 +66,7 @@ learning:
   kept_daily_checkpoints: 2
   stalled_after_s: 9
   recipe: {tag_precision: 3}
+  feedback: {treatment: plain, max_key_share: 0.5, key_judgements: 9, key_window_s: 60, unbounded_keys: [k]}
 store: {kind: memory, path: other.db, max_commit_delay_s: 0.5}
 gateway:
   host: 0.0.0.0

@@ -19,6 +19,7 @@ __all__ = [
     "Config",
     "DomainConfig",
     "EncoderConfig",
+    "FeedbackConfig",
     "GatewayConfig",
     "LearningConfig",
     "PolicyConfig",
@@ -236,6 +237,31 @@ class TagsConfig(Section, frozen=True, kw_only=True):
         positive("projection_dimension", self.projection_dimension)
 
 
+class FeedbackConfig(Section, frozen=True, kw_only=True):
+    """What is made of feedback.
+
+    Parameters
+    ----------
+    treatment
+        ``noisy-label`` (sources are compared with each other, their judgements corrected and weighted), ``plain`` (all
+        at face value) or ``dynamic`` (scores as with ``noisy-label``, thumbs by the paper's dynamic-feedback score).
+    max_key_share, key_judgements, key_window_s, unbounded_keys
+        Bounds on what one API key can teach of an LLM (see `mixllm.learning.key_shares.KeyShares`).
+    """
+
+    treatment: Literal["noisy-label", "plain", "dynamic"] = "noisy-label"
+    max_key_share: float = 0.2
+    key_judgements: float = 50.0
+    key_window_s: float = 86_400.0
+    unbounded_keys: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_key_share <= 1:
+            raise InvalidValueError("max_key_share", self.max_key_share, "above 0, at most 1")
+        non_negative("key_judgements", self.key_judgements)
+        positive("key_window_s", self.key_window_s)
+
+
 class LearningConfig(Section, frozen=True, kw_only=True):
     """How learning goes.
 
@@ -254,6 +280,8 @@ class LearningConfig(Section, frozen=True, kw_only=True):
     drift_answers_per_false_alarm
         How seldom the test of each LLM's quality may give a false alarm (see `mixllm.learning.drift`); 0 switches the
         watch off.
+    feedback
+        What is made of feedback.
     """
 
     checkpoint_interval_s: float = 30.0
@@ -263,6 +291,7 @@ class LearningConfig(Section, frozen=True, kw_only=True):
     recipe: Mapping[str, float] = {}
     model: str | None = None
     drift_answers_per_false_alarm: float = 10_000.0
+    feedback: FeedbackConfig = FeedbackConfig()
 
     def __post_init__(self) -> None:
         positive("checkpoint_interval_s", self.checkpoint_interval_s)

@@ -77,6 +77,10 @@ class Checkpoint:
         """Return the arrays whose name begins with `prefix`, named by the rest."""
         return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
 
+    def names_of(self, prefix: str) -> dict[str, tuple[str, ...]]:
+        """Return the names whose prefix begins with `prefix`, named by the rest."""
+        return {name.removeprefix(prefix): rows for name, rows in self.names.items() if name.startswith(prefix)}
+
     def to_bytes(self) -> bytes:
         """Return manifest and arrays as one self-describing, checksummed string of bytes."""
         manifest, tensors = self._encoded()

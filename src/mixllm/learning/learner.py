@@ -91,6 +91,8 @@ class Learner:
         others.
     bases
         What was fitted offline under the predictors of the LLMs of these names; None: nothing.
+    judging
+        What becomes of feedback; None takes the defaults.
     answers_per_false_alarm
         See `DriftTest`; 0 leaves drift unwatched.
     """
@@ -105,6 +107,7 @@ class Learner:
         reference: str | None = None,
         bases: Bases | None = None,
         answers_per_false_alarm: float = 10_000.0,
+        judging: Judging | None = None,
     ) -> None:
         if encoding_dimension < 1:
             raise InvalidValueError("encoding_dimension", encoding_dimension, ">= 1")
@@ -126,7 +129,7 @@ class Learner:
         self._newcomers: set[str] = set()
         self._reference_price: Price | None = None
         self._scale = CostScale(window=self.recipe.cost_scale_window, prior_tokens_out=self.recipe.prior_tokens_out)
-        self.judging = Judging()
+        self.judging = Judging() if judging is None else judging
         self.watch = DriftWatch(answers_per_false_alarm=answers_per_false_alarm)
         self._position = 0
         self._version = 0
@@ -266,6 +269,7 @@ class Learner:
                 newcomer=tuple(name in self._newcomers for name in names),
                 spent_usd=tuple(self.ledger.spent_usd(name) for name in names),
                 cost_scale_usd=self._scale.usd(self._reference_price),
+                dynamic=self.judging.frozen_scores(names),
             )
 
     def checkpoint(self) -> Checkpoint:
@@ -283,6 +287,8 @@ class Learner:
                 arrays |= {f"{row}.drift.{array}": values for array, values in self.watch.state(name).items()}
                 arrays[f"{row}.level_precision"] = np.array([model.quality.prior.bias_precision])
                 arrays[f"{row}.newcomer"] = np.array([float(name in self._newcomers)])
+            judged, judged_names = self.judging.state()
+            arrays.update({f"judging.{name}": array for name, array in judged.items()})
             return Checkpoint(
                 version=self._version,
                 position=self._position,
@@ -292,6 +298,7 @@ class Learner:
                 levels=tuple(model.quality.prior.bias_mean for model in self._models.values()),
                 reference_price=self._reference_price,
                 arrays=arrays,
+                names={f"judging.{name}": rows for name, rows in judged_names.items()},
             )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -310,6 +317,7 @@ class Learner:
                 f"{self.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
             )
         scale = self._scale.restored(checkpoint.arrays.get("scale"))
+        judging = self.judging.restored(checkpoint.arrays_of("judging."), checkpoint.names_of("judging."))
         models = {
             name: self._restored(checkpoint, row, name, level)
             for row, (name, level) in enumerate(zip(checkpoint.llms, checkpoint.levels, strict=True))
@@ -328,6 +336,7 @@ class Learner:
         with self._lock:
             self._models, self._scale, self.watch, self.ledger = models, scale, watch, ledger
             self._newcomers = newcomers
+            self.judging = judging
             self._make_missing()
             self._position = checkpoint.position
             self._version = max(self._version, checkpoint.version)
@@ -351,7 +360,9 @@ class Learner:
             Where it does not fit, or is what is known here already; what is known stays as it was.
         """
         with self._lock:
+            others = self.judging.restored(checkpoint.arrays_of("judging."), checkpoint.names_of("judging."))
             self.restore(merged(self.checkpoint(), checkpoint))
+            self.judging.merge(others)
 
     def _list(self, spec: LLMSpec, *, since_s: float | None) -> None:
         self.ledger.reprice(spec, _price_of(spec), since_s=since_s)
@@ -423,7 +434,7 @@ class Learner:
         if self.watch.stale(event.llm):
             self.watch.refresh(dict(zip(self._models, self._prior_means(), strict=True)))
         forecast = self.watch.forecast(event.llm, model.quality, features)
-        taught = self.judging.learn(model, features, feedback)
+        taught = self.judging.learn(model, features, feedback, llm=event.llm)
         if taught is not None and forecast is not None:
             self.watch.judged(
                 event.llm, self._models, features, taught, forecast, pool=self._specs, at_s=event.created_at_s

@@ -30,10 +30,9 @@ _Arrays = Mapping[str, NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """One part of a state: its arrays by name, and what their rows stand for where they stand for something."""
+    """One part of a state: its arrays by name."""
 
     arrays: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +137,13 @@ _PARTS_OF_LLMS: Mapping[str, _Rule] = {
 }
 """Every part of an LLM's state, kept as ``{row}.{part}.{array}``. A new one has its line here."""
 
-_SHARED_PARTS: Mapping[str, _Rule] = {"scale": _DECAYING_SUMS, "watch": _OWN, "newest_event_s": _OWN}
+_SHARED_PARTS: Mapping[str, _Rule] = {
+    "scale": _DECAYING_SUMS,
+    "watch": _OWN,
+    "newest_event_s": _OWN,
+    # `Learner.merge` adds them, who knows what their rows stand for; a difference tells nothing of them.
+    "judging": _Rule(add=lambda mine, _: mine, since=lambda _, __: _Part(), alike=False),
+}
 """Every part that belongs to no LLM, kept as ``{part}`` or ``{part}.{array}``. A new one has its line here."""
 
 
@@ -250,10 +255,7 @@ def _parts(checkpoint: Checkpoint) -> dict[_Key, _Part]:
         arrays.setdefault((llm, part), {})[own] = array
     for key in arrays:
         _rule(key)
-    return {
-        (llm, part): _Part(arrays=found, names=checkpoint.names.get(part, ()) if llm is None else ())
-        for (llm, part), found in arrays.items()
-    }
+    return {key: _Part(arrays=found) for key, found in arrays.items()}
 
 
 def _rule(key: _Key) -> _Rule:
@@ -265,10 +267,10 @@ def _rule(key: _Key) -> _Rule:
 
 
 def _fitting(mine: _Part, theirs: _Part, key: _Key) -> tuple[_Part, _Part]:
-    """Return both parts where their arrays are of the same kinds and shapes; rows with names may differ."""
+    """Return both parts where their arrays are of the same kinds and shapes, as they have to be."""
     mine, theirs = _alike(mine, theirs)
     wanted, found = ({name: array.shape for name, array in one.arrays.items()} for one in (mine, theirs))
-    if _rule(key).alike and not (mine.names or theirs.names) and wanted != found:
+    if _rule(key).alike and wanted != found:
         raise StateError(
             f"The states' {key[1]} of {key[0] or 'the pool'} have other shapes: {found} and {wanted}. Merge states "
             "that were learned with the same encoder and tags."
@@ -279,6 +281,7 @@ def _fitting(mine: _Part, theirs: _Part, key: _Key) -> tuple[_Part, _Part]:
 def _with_parts(checkpoint: Checkpoint, parts: Mapping[_Key, _Part], **change: Any) -> Checkpoint:
     whole = replace(checkpoint, **change)
     rows = {llm: f"{row}." for row, llm in enumerate(whole.llms)}
+    kept = {part for (llm, part), found in parts.items() if llm is None and found.arrays}
     return replace(
         whole,
         arrays={
@@ -286,7 +289,7 @@ def _with_parts(checkpoint: Checkpoint, parts: Mapping[_Key, _Part], **change: A
             for (llm, part), found in parts.items()
             for own, array in found.arrays.items()
         },
-        names={**whole.names, **{part: found.names for (llm, part), found in parts.items() if found.names}},
+        names={name: known for name, known in whole.names.items() if name.partition(".")[0] in kept},
     )
 
 

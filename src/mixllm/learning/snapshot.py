@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixllm.decision import Forecasts
 from mixllm.interfaces import FloatArray
+from mixllm.learning.dynamic_feedback import FrozenScores
 from mixllm.predictors import (
     BillingFactors,
     FrozenBank,
@@ -53,6 +54,8 @@ class Snapshot:
         c_ref, the reference LLM's mean cost on this traffic.
     quality_base, length_base
         What was fitted offline, 0 for LLMs that have nothing; None where none has.
+    dynamic
+        What thumbs add to each LLM's quality, where the predictors have not learned them; None: nothing.
     """
 
     version: int
@@ -69,6 +72,7 @@ class Snapshot:
     quality_base: FrozenBank | None = None
     length_base: FrozenBank | None = None
     answers: tuple[float, ...] = ()
+    dynamic: FrozenScores | None = None
     _rates: tuple[NDArray[np.float64], ...] = field(init=False, repr=False)
     _judgements: NDArray[np.float64] = field(init=False, repr=False)
     _spent_usd: NDArray[np.float64] = field(init=False, repr=False)
@@ -138,6 +142,8 @@ class Snapshot:
         quality, quality_std = self.quality.predict(features)
         if self.quality_base is not None:
             quality += self.quality_base.predict(features)
+        if self.dynamic is not None:
+            quality = quality + self.dynamic.predict(features)
         extended = length_features(features, tokens_in)
         tokens, tokens_std = self._lengths(extended, max_tokens_out)
         billed = self.billing.predict(extended)

@@ -13,9 +13,12 @@ from mixllm.predictors.bayesian_linear import BayesianLinear
 from mixllm.predictors.frozen import FrozenRegressor, base_at, check_base, expected_of
 from mixllm.predictors.prior import BlockPrior
 from mixllm.types import Estimate
-from mixllm.units import fraction
+from mixllm.units import finite, fraction
 
 __all__ = ["QualityPredictor"]
+
+_MOST_OUTSIDE = 4.0
+"""How far a corrected judgement may lie outside [0, 1]."""
 
 
 class QualityPredictor(BayesianLinear):
@@ -52,6 +55,21 @@ class QualityPredictor(BayesianLinear):
     def update(self, features: FloatArray, target: float, *, weight: float = 1.0) -> None:
         """Learn one judgement in [0, 1]; refuses others and leaves the state as it was."""
         super().update(features, fraction("target", target) - base_at(self.base, features), weight=weight)
+
+    def update_corrected(self, features: FloatArray, target: float, *, weight: float = 1.0) -> None:
+        """Learn one judgement that was corrected for its source's bias.
+
+        It may lie outside [0, 1] by up to 4, and has to: cut to the range, judgements that are right on average would
+        no longer be.
+
+        Raises
+        ------
+        InvalidValueError
+            Where it is further out, or the features or the weight do not fit; the state stays as it was.
+        """
+        if not -_MOST_OUTSIDE <= finite("target", target) <= 1.0 + _MOST_OUTSIDE:
+            raise InvalidValueError("target", target, f"between {-_MOST_OUTSIDE:g} and {1.0 + _MOST_OUTSIDE:g}")
+        super().update(features, target - base_at(self.base, features), weight=weight)
 
     def update_many(self, features: FloatArray, targets: FloatArray, *, expected: FloatArray | None = None) -> None:
         """Learn n judgements in [0, 1] at once, `features` of shape (n, D) and `targets` of shape (n,).

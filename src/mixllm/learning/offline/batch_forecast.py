@@ -41,6 +41,8 @@ def forecast_batch(snapshot: Snapshot, features: NDArray[np.float32], tokens_in:
     """
     extended = length_feature_rows(features, tokens_in)
     quality, quality_std = _bank(snapshot.quality, features, base=snapshot.quality_base)
+    if snapshot.dynamic is not None:
+        quality += snapshot.dynamic.predict(features)
     log_mean, log_std = _bank(snapshot.length, extended, base=snapshot.length_base)
     tokens, tokens_std = tokens_from_log(log_mean, log_std, snapshot.length.residual_variances.astype(np.float64))
     billed = np.array([snapshot.billing.predict(row) for row in extended]).reshape(log_mean.shape)
