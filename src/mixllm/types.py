@@ -615,6 +615,8 @@ class LearningEvent(Value, frozen=True, kw_only=True):
         Exactly one of them.
     created_at_s
         Unix time of the event.
+    out_of_domain
+        How far outside the decision found the query (see `Decision`).
     """
 
     seq: int
@@ -625,6 +627,7 @@ class LearningEvent(Value, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     feedback: Feedback | None = None
     created_at_s: float = 0.0
+    out_of_domain: float = 0.0
 
 
 class LearnedState(Value, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from mixllm.decision.constraints import why_ineligible
 from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.greedy import GreedyPolicy
 from mixllm.decision.maker import Choice, DecisionMaker
+from mixllm.decision.out_of_domain import OutOfDomainRule, Outside
 from mixllm.decision.score import ScoreWeights, score
 from mixllm.decision.squarecb import SquareCBPolicy
 from mixllm.decision.thompson import ThompsonPolicy
@@ -17,6 +18,8 @@ __all__ = [
     "ExplorationBounds",
     "Forecasts",
     "GreedyPolicy",
+    "OutOfDomainRule",
+    "Outside",
     "ScoreWeights",
     "SquareCBPolicy",
     "ThompsonPolicy",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mixllm.decision.constraints import asks_little, why_ineligible
 from mixllm.decision.forecasts import Forecasts
+from mixllm.decision.out_of_domain import OutOfDomainRule, Outside
 from mixllm.decision.score import ScoreWeights, score
 from mixllm.errors import NoEligibleLLMError, UnknownLLMError
 from mixllm.interfaces import Policy
@@ -21,6 +22,8 @@ __all__ = ["FORCED", "Choice", "DecisionMaker"]
 
 FORCED = "forced"
 """The policy's name where the request named the LLM."""
+
+_FAR = "; unlike what was learned from, so the safe choice"
 
 
 class Choice(Value, frozen=True, kw_only=True):
@@ -43,11 +46,14 @@ class DecisionMaker:
         Weights of the score; a query's own λ and τ go before theirs.
     policy
         Turns scores into probabilities.
+    out_of_domain
+        What is done with queries unlike those learned from; None: nothing.
     """
 
-    def __init__(self, *, weights: ScoreWeights, policy: Policy) -> None:
+    def __init__(self, *, weights: ScoreWeights, policy: Policy, out_of_domain: OutOfDomainRule | None = None) -> None:
         self.weights = weights
         self.policy = policy
+        self.out_of_domain = out_of_domain
 
     def choose(
         self,
@@ -58,6 +64,7 @@ class DecisionMaker:
         cost_scale_usd: float,
         draw: float,
         forced: str | None = None,
+        outside: Outside | None = None,
     ) -> Choice:
         """Choose an LLM for `query`.
 
@@ -73,6 +80,8 @@ class DecisionMaker:
             A number in [0, 1) that picks from the policy's probabilities; the same draw picks the same.
         forced
             Name of the LLM to take whatever the constraints and scores say.
+        outside
+            How far outside of what was learned from the query lies; None: inside.
 
         Raises
         ------
@@ -81,6 +90,9 @@ class DecisionMaker:
         UnknownLLMError
             Where there is no LLM named `forced`.
         """
+        rule = self.out_of_domain
+        if rule is not None and outside is not None:
+            forecasts = rule.widened(Forecasts.of(forecasts), outside)
         if forced is not None:
             return self._force(forced, query, specs, forecasts, cost_scale_usd)
         forecasts = Forecasts.of(forecasts)
@@ -90,8 +102,10 @@ class DecisionMaker:
         weights = self._weights_for(query, forecasts)
         # Most queries rule out none: then the columns are taken as they are.
         kept = forecasts.take(eligible) if ineligible else forecasts
-        scores, stds = score(kept, weights=weights, cost_scale_usd=cost_scale_usd)
-        propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=kept)
+        far = rule is not None and outside is not None and rule.far(outside.score)
+        judged = rule.safe(kept) if rule is not None and far else kept
+        scores, stds = score(judged, weights=weights, cost_scale_usd=cost_scale_usd)
+        propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=judged)
         candidates = tuple(
             Candidate(llm=specs[row].name, forecast=forecast, score=value, propensity=propensity)
             for row, forecast, value, propensity in zip(
@@ -105,7 +119,7 @@ class DecisionMaker:
             ineligible=tuple(ineligible),
             policy=self.policy.name,
             trade_off=weights.trade_off,
-            reason=_reason(place, scores, propensities, self.policy.name),
+            reason=_reason(place, scores, propensities, self.policy.name) + (_FAR if far else ""),
         )
 
     def _force(

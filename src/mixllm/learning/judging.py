@@ -35,7 +35,9 @@ class Taught:
 class Judging:
     """Decides what a judgement says of the quality, and how much it counts."""
 
-    def learn(self, model: LLMModel, features: NDArray[np.float32], feedback: Feedback) -> Taught | None:
+    def learn(
+        self, model: LLMModel, features: NDArray[np.float32], feedback: Feedback, *, weight: float = 1.0
+    ) -> Taught | None:
         """Teach `model` one judgement; return what it taught, or None where that is nothing.
 
         Parameters
@@ -46,6 +48,8 @@ class Judging:
             z of the query, shape (D,).
         feedback
             The judgement.
+        weight
+            How much more it counts for where it was given, beside what it is worth in itself.
 
         Raises
         ------
@@ -54,5 +58,5 @@ class Judging:
         """
         if feedback.metric != QUALITY_METRIC:
             return None
-        model.quality.update(features, feedback.value)
-        return Taught(target=feedback.value, weight=1.0)
+        model.quality.update(features, feedback.value, weight=weight)
+        return Taught(target=feedback.value, weight=weight)

@@ -18,11 +18,13 @@ from mixllm.learning.calls import teach_call
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.cost_scale import CostScale
 from mixllm.learning.history import CallHistory, teach_history
-from mixllm.learning.judging import Judging
+from mixllm.learning.judging import Judging, Taught
+from mixllm.learning.known_queries import KnownQueries
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
 from mixllm.predictors import FrozenBank
-from mixllm.types import LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
+from mixllm.types import Feedback, LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
+from mixllm.units import fraction
 
 __all__ = ["Learner", "LearnerCounts"]
 
@@ -100,6 +102,7 @@ class Learner:
         self._reference_price: Price | None = None
         self._scale = CostScale(window=self.recipe.cost_scale_window, prior_tokens_out=self.recipe.prior_tokens_out)
         self.judging = Judging()
+        self._known = KnownQueries(features=features)
         self._position = 0
         self._version = 0
         self._frozen: tuple[list[str], FrozenBank | None, FrozenBank | None] = ([], None, None)
@@ -185,6 +188,7 @@ class Learner:
             if name not in self._specs:
                 raise UnknownLLMError(name, self._specs)
             teach_history(self._models[name], history, price=self._prices[name])
+            self._known.add(history.judged_queries)
             if name == self.reference:
                 self._scale.start_from(history.cost_usd[history.cost_known])
 
@@ -209,13 +213,14 @@ class Learner:
                 length_base=length_base,
                 latency=tuple(self._models[name].latency.forecast() for name in names),
                 judgements=tuple(self._models[name].quality.observations for name in names),
+                surroundings=self._known.surroundings(banks.quality, quality_base),
                 cost_scale_usd=self._scale.usd(self._reference_price),
             )
 
     def checkpoint(self) -> Checkpoint:
         """Return everything learned, ready to be saved."""
         with self._lock:
-            arrays: dict[str, NDArray[np.float64]] = {"scale": self._scale.state()}
+            arrays: dict[str, NDArray[np.float64]] = {"scale": self._scale.state()} | self._known.arrays()
             for row, model in enumerate(self._models.values()):
                 for part in _PARTS:
                     state = getattr(model, part).state()
@@ -245,6 +250,7 @@ class Learner:
                 f"{self.fingerprint!r}. Use the encoder and tags that it was learned with, or start afresh."
             )
         scale = self._scale.restored(checkpoint.arrays.get("scale"))
+        known = KnownQueries.restored(self.features, checkpoint)
         models = {
             name: self._restored(checkpoint, row, name, level)
             for row, (name, level) in enumerate(zip(checkpoint.llms, checkpoint.levels, strict=True))
@@ -255,6 +261,7 @@ class Learner:
                     models[name] = self._new_model(name, self.recipe.level_from_price(_price_of(spec)))
             self._models = models
             self._scale = scale
+            self._known = known
             self._position = checkpoint.position
             self._version = max(self._version, checkpoint.version)
             if self._reference_given is None:
@@ -288,7 +295,7 @@ class Learner:
         try:
             if event.outcome is not None:
                 self._learn_outcome(model, features, event, event.outcome)
-            elif event.feedback is not None and self.judging.learn(model, features, event.feedback):
+            elif event.feedback is not None and self._judge(model, features, event, event.feedback):
                 self.counts.feedback += 1
             else:
                 self.counts.ignored += 1
@@ -296,6 +303,15 @@ class Learner:
             # An event that cannot be learned from must not come back for ever and stop the learning from all others.
             self.counts.refused += 1
             _LOG.warning("event %d of decision %s cannot be learned from: %s", event.seq, event.decision_id, error)
+
+    def _judge(
+        self, model: LLMModel, features: NDArray[np.float32], event: LearningEvent, feedback: Feedback
+    ) -> Taught | None:
+        weight = 1.0 + (self.recipe.outside_judgement_weight - 1.0) * fraction("out_of_domain", event.out_of_domain)
+        taught = self.judging.learn(model, features, feedback, weight=weight)
+        if taught is not None:
+            self._known.add(features[None])
+        return taught
 
     def _learn_outcome(
         self, model: LLMModel, features: NDArray[np.float32], event: LearningEvent, outcome: Outcome

@@ -21,6 +21,9 @@ from mixllm.units import fraction, positive
 __all__ = ["LLMModel", "Recipe"]
 
 
+_AT_LEAST_ONE = ("latency_window_calls", "cost_scale_window", "outside_judgement_weight")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LLMModel:
     """The predictors of one LLM.
@@ -73,6 +76,9 @@ class Recipe:
         See `LatencyPredictor`.
     cost_scale_window
         Answers over which the mean cost of the reference LLM runs.
+    outside_judgement_weight
+        How much a judgement counts where nothing like its query had been seen, in judgements from inside, >= 1: what
+        is known there says little of it, and must not outweigh it.
     """
 
     tag_precision: float = 150.0
@@ -100,6 +106,7 @@ class Recipe:
     prior_ttft_s: float = 1.0
     prior_tpot_s: float = 0.02
     cost_scale_window: float = 1000.0
+    outside_judgement_weight: float = 32.0
 
     def __post_init__(self) -> None:
         for field in self.__slots__:
@@ -108,7 +115,7 @@ class Recipe:
                 fraction(field, value)
             elif field == "quality_per_price_decade":
                 fraction(field, abs(value))
-            elif field in ("latency_window_calls", "cost_scale_window") and not value >= 1:
+            elif field in _AT_LEAST_ONE and not value >= 1:
                 raise InvalidValueError(field, value, ">= 1")
             else:
                 positive(field, value)

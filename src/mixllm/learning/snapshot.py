@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.decision import Forecasts
+from mixllm.decision import Forecasts, Outside
 from mixllm.interfaces import FloatArray
+from mixllm.learning.known_queries import Surroundings
 from mixllm.predictors import (
     BillingFactors,
     FrozenBank,
@@ -49,6 +50,8 @@ class Snapshot:
         c_ref, the reference LLM's mean cost on this traffic.
     quality_base, length_base
         What was fitted offline, 0 for LLMs that have nothing; None where none has.
+    surroundings
+        What tells queries from elsewhere; None where nothing does.
     """
 
     version: int
@@ -62,6 +65,7 @@ class Snapshot:
     cost_scale_usd: float
     quality_base: FrozenBank | None = None
     length_base: FrozenBank | None = None
+    surroundings: Surroundings | None = None
     _rates: tuple[NDArray[np.float64], ...] = field(init=False, repr=False)
     _judgements: NDArray[np.float64] = field(init=False, repr=False)
     _limits: tuple[tuple[int, int], ...] = field(init=False, repr=False)
@@ -97,6 +101,13 @@ class Snapshot:
     def queues(self) -> bool:
         """Whether calls can wait anywhere: whether any LLM's `max_in_flight` is known."""
         return bool(self._limits)
+
+    def outside(self, features: FloatArray) -> Outside | None:
+        """Return how far outside of what was learned from a query lies, by z; None where nothing can tell."""
+        around = self.surroundings
+        if around is None:
+            return None
+        return Outside(score=around.density.score(features), levels=around.levels, spreads=around.spreads)
 
     def forecasts(
         self,

@@ -133,6 +133,7 @@ class RouterCore(RoutedPool):
             max_tokens_out=query.max_tokens_out,
             in_flight=self._waiting(snapshot),
         )
+        outside = snapshot.outside(features)
         seed = int(self._rng.integers(0, 1 << 63))
         choice = self.maker.choose(
             query,
@@ -141,6 +142,7 @@ class RouterCore(RoutedPool):
             cost_scale_usd=snapshot.cost_scale_usd,
             draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
             forced=llm,
+            outside=outside,
         )
         created_at_s = self.clock.time_s()
         decision = Decision(
@@ -157,6 +159,7 @@ class RouterCore(RoutedPool):
             tags=self._tags(features),
             candidates=choice.candidates,
             ineligible=choice.ineligible,
+            out_of_domain=0.0 if outside is None else outside.score,
             key_id=query.key_id,
         )
         self.store.append_decision(

@@ -290,4 +290,5 @@ def _learning_event(entry: _Entry, *, seq: int, llm: str, event: OutcomeEvent | 
         outcome=event.outcome if isinstance(event, OutcomeEvent) else None,
         feedback=event if isinstance(event, Feedback) else None,
         created_at_s=event.created_at_s,
+        out_of_domain=decision.out_of_domain,
     )

@@ -114,7 +114,8 @@ def read_events(connection: sqlite3.Connection, seq: int, *, limit: int) -> Sequ
     # CROSS JOIN fixes the order of the loops: along the events, each with its decision.
     rows = connection.execute(
         """
-        SELECT e.seq, e.decision_id, e.llm, d.encoding, d.tokens_in, e.kind, e.body, e.created_at_s
+        SELECT e.seq, e.decision_id, e.llm, d.encoding, d.tokens_in, e.kind, e.body, e.created_at_s,
+            json_extract(d.body, '$.out_of_domain')
         FROM events AS e CROSS JOIN decisions AS d ON d.decision_id = e.decision_id
         WHERE e.seq > ? ORDER BY e.seq LIMIT ?
         """,
@@ -130,8 +131,9 @@ def read_events(connection: sqlite3.Connection, seq: int, *, limit: int) -> Sequ
             outcome=outcome_from_body(body) if kind == "outcome" else None,
             feedback=feedback_from_body(body) if kind == "feedback" else None,
             created_at_s=created_at_s or 0.0,
+            out_of_domain=outside if isinstance(outside, float) else 0.0,
         )
-        for event_seq, decision_id, llm, encoding, tokens_in, kind, body, created_at_s in rows
+        for event_seq, decision_id, llm, encoding, tokens_in, kind, body, created_at_s, outside in rows
     ]
 
 
