@@ -15,6 +15,7 @@ from mixllm.config import (
     Config,
     EncoderConfig,
     LearningConfig,
+    OutOfDomainConfig,
     PolicyConfig,
     RoutingConfig,
     StoreConfig,
@@ -24,6 +25,7 @@ from mixllm.decision import (
     DecisionMaker,
     ExplorationBounds,
     GreedyPolicy,
+    OutOfDomainRule,
     ScoreWeights,
     SquareCBPolicy,
     ThompsonPolicy,
@@ -131,7 +133,9 @@ class Router(RouterCore):
             features=features,
             learner=learner,
             maker=DecisionMaker(
-                weights=_score_weights(self.routing_config), policy=build_policy(self.routing_config.policy)
+                weights=_score_weights(self.routing_config),
+                policy=build_policy(self.routing_config.policy),
+                out_of_domain=_out_of_domain_rule(self.routing_config.out_of_domain),
             ),
             store=store if store is not None else MemoryStore(),
             clock=clock or SystemClock(),
@@ -362,6 +366,17 @@ def _score_weights(config: RoutingConfig) -> ScoreWeights:
         deadline_s=config.deadline_s,
         caution=config.caution,
         caution_judgements=config.caution_judgements,
+    )
+
+
+def _out_of_domain_rule(config: OutOfDomainConfig) -> OutOfDomainRule | None:
+    if not config.enabled:
+        return None
+    return OutOfDomainRule(
+        shrinkage=config.shrinkage,
+        widening=config.widening,
+        threshold=config.threshold,
+        pessimism=config.pessimism,
     )
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "EncoderConfig",
     "GatewayConfig",
     "LearningConfig",
+    "OutOfDomainConfig",
     "PolicyConfig",
     "PrivacyConfig",
     "RoutingConfig",
@@ -67,6 +68,30 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         fraction("warmup_share", self.warmup_share)
 
 
+class OutOfDomainConfig(Section, frozen=True, kw_only=True):
+    """What is done with queries unlike those that were learned from.
+
+    Parameters
+    ----------
+    enabled
+        Whether anything is; the score is reported in any case.
+    shrinkage, widening, threshold, pessimism
+        See `mixllm.decision.OutOfDomainRule`.
+    """
+
+    enabled: bool = True
+    shrinkage: float = 0.0
+    widening: float = 1.0
+    threshold: float = 0.5
+    pessimism: float = 0.0
+
+    def __post_init__(self) -> None:
+        fraction("shrinkage", self.shrinkage)
+        non_negative("widening", self.widening)
+        fraction("threshold", self.threshold)
+        non_negative("pessimism", self.pessimism)
+
+
 class RoutingConfig(Section, frozen=True, kw_only=True):
     """How quality, cost and time are traded.
 
@@ -82,6 +107,8 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         How much more quality counts while the pool has been judged little (see `mixllm.decision.ScoreWeights`).
     policy
         How scores become a choice.
+    out_of_domain
+        What is done with queries unlike those that were learned from.
     """
 
     trade_off: float = msgspec.field(default=1.4, name="lambda")
@@ -93,6 +120,7 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
     caution: float = 0.0
     caution_judgements: float = 300.0
     policy: PolicyConfig = PolicyConfig()
+    out_of_domain: OutOfDomainConfig = OutOfDomainConfig()
 
     def __post_init__(self) -> None:
         non_negative("lambda", self.trade_off)

@@ -33,6 +33,7 @@ async def chat_completions(request: Request) -> Response:
         await read_fields(request), trade_off=state.router.maker.weights.trade_off, key_id=key_id_of(request)
     )
     decision, spec = _decide(state.router, chat)
+    state.metrics.observe_decision(decision)
     call = Call(state=state, chat=chat, decision=decision, spec=spec, started_s=started_s)
     try:
         with LeaveWatch(request.receive):

@@ -73,7 +73,13 @@ class KnownQueries:
 
     @classmethod
     def restored(cls, features: FeatureMap, checkpoint: Checkpoint) -> KnownQueries:
-        """Return the state of `checkpoint`, empty where it is older than this; raises `StateError` where it is damaged."""
+        """Return the state of `checkpoint`, empty where it is too old to have any.
+
+        Raises
+        ------
+        StateError
+            Where it is damaged.
+        """
         known = cls(features=features)
         known.sample.load_state(checkpoint.arrays_of(_PREFIX))
         return known

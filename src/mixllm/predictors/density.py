@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Mapping
 from heapq import heappush, heappushpop
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +101,7 @@ class QuerySample:
         """Add what `other` has seen; raises `InvalidValueError` where its dimension or size is another."""
         if (other.dimension, other.size) != (self.dimension, self.size):
             raise InvalidValueError("other", (other.dimension, other.size), f"of {(self.dimension, self.size)}")
-        self.changes += any([self._enter(priority, row) for priority, row in other._rows.items()])
+        self.changes += sum(self._enter(priority, row) for priority, row in other._rows.items()) > 0
 
     def rows(self) -> NDArray[np.float32]:
         """Return the features of the sample, shape (m, D), in the order of their priorities."""
@@ -123,14 +122,13 @@ class QuerySample:
             Where it does not fit; the sample stays as it was.
         """
         fresh = QuerySample(dimension=self.dimension, size=self.size)
-        if state:
-            rows = state.get("rows", np.empty(0))
-            try:
-                if len(rows) > self.size:
-                    raise InvalidValueError("rows", len(rows), f"at most {self.size}")
-                fresh.add_many(rows)
-            except InvalidValueError as error:
-                raise StateError(f"The sample of queries is damaged: {error} Load another checkpoint.") from error
+        rows = state["rows"] if "rows" in state else np.empty((0, self.dimension))
+        if len(rows) > self.size:
+            raise StateError(f"The sample of queries has {len(rows)} rows of {self.size}. Load another checkpoint.")
+        try:
+            fresh.add_many(rows)
+        except InvalidValueError as error:
+            raise StateError(f"The sample of queries is damaged: {error} Load another checkpoint.") from error
         self._rows, self._highest = fresh._rows, fresh._highest
         self.changes += 1
 
@@ -161,13 +159,13 @@ class FrozenDensity:
     Notes
     -----
     Two things are unusual about a query from elsewhere: its tags are undecided, H = −Σ π log π; and it lies far from
-    the queries of its tags, d² = Σ_t π_t (Wx − μ_t)ᵀ S⁻¹ (Wx − μ_t), with μ_t the mean of the sample's queries of tag t and
-    S their covariance around it, a tenth of it a sphere. With both in standard deviations of the sample above its mean,
-    0 where they are below, a = hypot(H, d²) and score = 1/(1 + exp(−6 (a − a_0.995)/(a_0.995 − a_0.5))), with a_p the
-    quantile of the sample. The sample need not be normal: half a percent of it scores above 0.5 in any case.
+    the queries of its tags, d² = Σ_t π_t (Wx − μ_t)ᵀ S⁻¹ (Wx − μ_t), with μ_t the mean of the sample's queries of tag t
+    and S their covariance around it, a tenth of it a sphere. With both in standard deviations of the sample above its
+    mean, 0 where they are below, a = hypot(H, d²) and score = 1/(1 + exp(−6 (a − a_0.995)/(a_0.995 − a_0.5))), with a_p
+    the quantile of the sample. The sample need not be normal: half a percent of it scores above 0.5 in any case.
 
-    With fewer than 100 queries the score is 0, since nothing is known yet that others could be unlike; it fades in until
-    300.
+    With up to 100 queries the score is 0, since nothing is known yet that others could be unlike; it fades in until
+    there are 300.
 
     Examples
     --------
