@@ -3,9 +3,10 @@
     python -m benchmarks.held_out_domain --data DIR --label task
 
 For each value of the label and each seed, the domain's queries are halved. Five routers decide for the second half:
-(i) trained with the first half and the other domains, (ii) trained without the domain and without the rule, (iii) the same model with the rule for queries out of domain, (iv) that one after it has served the first
-half with bandit feedback, through the router's own `route`, `record`, `feedback` and learning. (v) is (iv) without the
-rule, and with judgements that count alike. A fifth of the other domains is kept for a look at queries from inside.
+(i) trained with the first half and the other domains, (ii) trained without the domain and without the rule, (iii) the
+same model with the rule for queries out of domain, (iv) that one after it has served the first half with bandit
+feedback, through the router's own `route`, `record`, `feedback` and learning. (v) is (iv) without the rule, and with
+judgements that count alike. A fifth of the other domains is kept for a look at queries from inside.
 
 Quality is that of the reference LLM = 1, at the cost at which (i) has 97.25 % of it, and on average over 25 costs.
 """

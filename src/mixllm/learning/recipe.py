@@ -106,7 +106,7 @@ class Recipe:
     prior_ttft_s: float = 1.0
     prior_tpot_s: float = 0.02
     cost_scale_window: float = 1000.0
-    outside_judgement_weight: float = 32.0
+    outside_judgement_weight: float = 16.0
 
     def __post_init__(self) -> None:
         for field in self.__slots__:

@@ -24,7 +24,7 @@ _ENOUGH = 300
 _SHRINKAGE = 0.1
 """Weight of a sphere in the covariance: a sample of about a thousand says little of the smallest directions."""
 
-_TAIL = 0.995
+_TAIL = 0.98
 """Share of the queries learned from whose score is below 0.5."""
 
 _STEEPNESS = 6.0
@@ -161,8 +161,8 @@ class FrozenDensity:
     Two things are unusual about a query from elsewhere: its tags are undecided, H = −Σ π log π; and it lies far from
     the queries of its tags, d² = Σ_t π_t (Wx − μ_t)ᵀ S⁻¹ (Wx − μ_t), with μ_t the mean of the sample's queries of tag t
     and S their covariance around it, a tenth of it a sphere. With both in standard deviations of the sample above its
-    mean, 0 where they are below, a = hypot(H, d²) and score = 1/(1 + exp(−6 (a − a_0.995)/(a_0.995 − a_0.5))), with a_p
-    the quantile of the sample. The sample need not be normal: half a percent of it scores above 0.5 in any case.
+    mean, 0 where they are below, a = hypot(H, d²) and score = 1/(1 + exp(−6 (a − a_0.98)/(a_0.98 − a_0.5))), with a_p
+    the quantile of the sample. The sample need not be normal: two percent of it score above 0.5 in any case.
 
     With up to 100 queries the score is 0, since nothing is known yet that others could be unlike; it fades in until
     there are 300.
