@@ -131,7 +131,7 @@ def read_events(connection: sqlite3.Connection, seq: int, *, limit: int) -> Sequ
             outcome=outcome_from_body(body) if kind == "outcome" else None,
             feedback=feedback_from_body(body) if kind == "feedback" else None,
             created_at_s=created_at_s or 0.0,
-            out_of_domain=outside if isinstance(outside, float) else 0.0,
+            out_of_domain=float(outside) if isinstance(outside, int | float) else 0.0,
         )
         for event_seq, decision_id, llm, encoding, tokens_in, kind, body, created_at_s, outside in rows
     ]
