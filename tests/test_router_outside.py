@@ -44,15 +44,16 @@ def test_a_question_of_another_kind_is_told_in_the_decision_and_in_its_events() 
 
 
 def test_it_gets_used_to_them() -> None:
+    rng = np.random.default_rng(1)
+    asked = [f"Does the {' '.join(rng.choice(LAWYERS, 6))} owe damages under the civil code?" for _ in range(100)]
     with taught() as router:
-        first = router.route(STRANGE).out_of_domain
-        rng = np.random.default_rng(1)
-        for _ in range(80):
-            words = " ".join(rng.choice(LAWYERS, 6))
-            decision = router.route(f"Does the {words} owe damages under the civil code?")
-            router.submit_feedback(decision.decision_id, quality=0.5)
+        first = [router.route(text).out_of_domain for text in asked[80:]]
+        for text in asked[:80]:
+            router.submit_feedback(router.route(text).decision_id, quality=0.5)
         router.learn()
-        assert router.route(STRANGE).out_of_domain < 0.5 * first
+        then = [router.route(text).out_of_domain for text in asked[80:]]
+    assert np.mean(first) > 0.9
+    assert np.mean(then) < 0.5
 
 
 def test_switched_off_it_is_reported_all_the_same() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixllm.errors import InvalidValueError
+from mixllm.interfaces import FloatArray
 from mixllm.learning.recipe import LLMModel
 from mixllm.predictors import length_feature_rows, log_billing_factor
 from mixllm.types import Price
@@ -70,7 +71,7 @@ class CallHistory:
     ttft_s: NDArray[np.float64]
     expected_quality: NDArray[np.float64] | None = None
     expected_log_length: NDArray[np.float64] | None = None
-    unseen_features: NDArray[np.float32] | None = None
+    unseen_features: FloatArray | None = None
 
     def __post_init__(self) -> None:
         calls = len(self.features)
@@ -94,9 +95,9 @@ class CallHistory:
             raise InvalidValueError("unseen_features", unseen.shape, f"as features, all within ±{_MAX_FEATURE:g}")
 
     @property
-    def judged_queries(self) -> NDArray[np.float32]:
+    def judged_queries(self) -> FloatArray:
         """Features of the calls with a quality, as new queries would have them, shape (m, D)."""
-        features = self.features if self.unseen_features is None else self.unseen_features
+        features: FloatArray = self.features if self.unseen_features is None else self.unseen_features
         return features[~np.isnan(self.quality)]
 
     @property

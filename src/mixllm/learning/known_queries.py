@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.interfaces import FeatureMap
+from mixllm.interfaces import FeatureMap, FloatArray
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.predictors import FrozenBank, FrozenDensity, LinearBank, QuerySample
 
@@ -51,7 +51,7 @@ class KnownQueries:
         self._rows = self.sample.rows()
         self._frozen_at = -1
 
-    def add(self, features: NDArray[np.float32]) -> None:
+    def add(self, features: FloatArray) -> None:
         """Add judged queries, shape (n, D); those that are known count once."""
         self.sample.add_many(features)
 
