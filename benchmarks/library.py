@@ -117,6 +117,7 @@ def _parts(router: Router) -> dict[str, dict[str, float]]:
         "encode": summary_ms(times_s(lambda: router.encoder.encode(text), repeats=2000)),
         "features": summary_ms(times_s(lambda: router.features.features(encoding), repeats=2000)),
         "forecasts": summary_ms(times_s(lambda: router.snapshot.forecasts(features, tokens_in=40), repeats=2000)),
+        "out of domain": summary_ms(times_s(lambda: router.snapshot.outside(features), repeats=2000)),
     }
 
 

@@ -29,7 +29,7 @@ model_list:
   litellm_params: {{model: openai/l, input_cost_per_token: 1e-5, output_cost_per_token: 1e-5}}
 - model_name: newcomer
   litellm_params: {{model: openai/n, input_cost_per_token: 1e-5, output_cost_per_token: 1e-5}}
-learning: {{model: '{model}'}}
+learning: {{model: '{model}', recipe: {{outside_judgement_weight: 1}}}}
 store: {{kind: sqlite, path: '{path}'}}
 {more}
 """
@@ -184,7 +184,7 @@ def test_a_new_model_takes_the_stores_events_again(
 
 def test_the_configuration_goes_over_the_models_priors(folder: Path, tmp_path: Path, model: TrainedModel) -> None:
     text = SERVED.format(model=folder, path=tmp_path / "s.db", more="")
-    config = parse_config(text.replace("learning: {model:", "learning: {recipe: {prior_ttft_s: 9}, model:"))
+    config = parse_config(text.replace("recipe: {outside", "recipe: {prior_ttft_s: 9, outside"))
     with Router.from_config(config) as router:
         assert router.learner.recipe.prior_ttft_s == 9.0
         assert router.learner.recipe.tag_precision == model.recipe.tag_precision

@@ -18,6 +18,7 @@ from mixllm.config import (
     EncoderConfig,
     FeedbackConfig,
     LearningConfig,
+    OutOfDomainConfig,
     PolicyConfig,
     RoutingConfig,
     StoreConfig,
@@ -27,6 +28,7 @@ from mixllm.decision import (
     DecisionMaker,
     ExplorationBounds,
     GreedyPolicy,
+    OutOfDomainRule,
     Period,
     ScoreWeights,
     SquareCBPolicy,
@@ -159,7 +161,9 @@ class Router(RouterCore):
             features=features,
             learner=learner,
             maker=DecisionMaker(
-                weights=_score_weights(self.routing_config), policy=build_policy(self.routing_config.policy)
+                weights=_score_weights(self.routing_config),
+                policy=build_policy(self.routing_config.policy),
+                out_of_domain=_out_of_domain_rule(self.routing_config.out_of_domain),
             ),
             store=store if store is not None else MemoryStore(),
             clock=clock,
@@ -417,6 +421,7 @@ def build_shadows(config: RoutingConfig) -> Shadows | None:
             maker=DecisionMaker(
                 weights=weights if shadow.trade_off is None else replace(weights, trade_off=shadow.trade_off),
                 policy=build_policy(shadow.policy),
+                out_of_domain=_out_of_domain_rule(config.out_of_domain),
             ),
         )
         for shadow in config.shadow
@@ -517,6 +522,17 @@ def _score_weights(config: RoutingConfig) -> ScoreWeights:
         deadline_s=config.deadline_s,
         caution=config.caution,
         caution_judgements=config.caution_judgements,
+    )
+
+
+def _out_of_domain_rule(config: OutOfDomainConfig) -> OutOfDomainRule | None:
+    if not config.enabled:
+        return None
+    return OutOfDomainRule(
+        shrinkage=config.shrinkage,
+        widening=config.widening,
+        threshold=config.threshold,
+        pessimism=config.pessimism,
     )
 
 

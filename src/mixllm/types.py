@@ -625,6 +625,8 @@ class LearningEvent(Value, frozen=True, kw_only=True):
         Unix time of the event.
     key_id
         Who asked the query, and whom the event's cost is charged to: the decision's.
+    out_of_domain
+        How far outside the decision found the query (see `Decision`).
     """
 
     seq: int
@@ -636,6 +638,7 @@ class LearningEvent(Value, frozen=True, kw_only=True):
     feedback: Feedback | None = None
     created_at_s: float = 0.0
     key_id: str = ""
+    out_of_domain: float = 0.0
 
     @property
     def charge_usd(self) -> float:

@@ -182,6 +182,7 @@ def test_the_headers_say_what_was_decided(client: openai.OpenAI, gateway: Gatewa
     known = gateway.ask("GET", f"/v1/decisions/{raw.headers['x-mixllm-inference-id']}").json
     assert raw.headers["x-mixllm-model"] == answer.model == known["decision"]["llm"]
     assert raw.headers["x-mixllm-reason"] == known["decision"]["reason"]
+    assert float(raw.headers["x-mixllm-out-of-domain"]) == known["decision"]["out_of_domain"] == 0.0
     assert float(raw.headers["x-mixllm-cost-usd"]) == pytest.approx(known["outcomes"][0]["cost_usd"], abs=1e-9)
     assert float(raw.headers["x-mixllm-cost-usd"]) > 0
     assert 0 < float(raw.headers["x-mixllm-overhead-ms"]) < 10_000

@@ -51,6 +51,7 @@ def test_everything_that_happens_is_counted(playback: PlaybackServer, tmp_path: 
     assert at(samples, "latency_seconds_count", llm="atlas-large") == 2
     assert at(samples, "ttft_seconds_count", llm="atlas-large") == 1
     assert at(samples, "overhead_seconds_count") == 3
+    assert at(samples, "out_of_domain_count") == 3
     assert at(samples, "learning_events_total", result="outcomes") == 2
     assert at(samples, "learning_events_total", result="feedback") == 2
     assert at(samples, "learning_events_total", result="ignored") == 1

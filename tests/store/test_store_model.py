@@ -50,7 +50,12 @@ class Model:
     def about(self, decision_id: str, llm: str) -> LearningEvent:
         record = self.records[decision_id]
         return LearningEvent(
-            seq=0, decision_id=decision_id, llm=llm, encoding=record.encoding, tokens_in=record.decision.tokens_in
+            seq=0,
+            decision_id=decision_id,
+            llm=llm,
+            encoding=record.encoding,
+            tokens_in=record.decision.tokens_in,
+            out_of_domain=record.decision.out_of_domain,
         )
 
     def judge(self, feedback: Feedback) -> FeedbackReceipt | type[StoreError]:

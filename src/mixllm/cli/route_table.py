@@ -57,7 +57,8 @@ def _terms(candidate: Candidate, decision: Decision) -> dict[str, float]:
     forecast = candidate.forecast
     quality = quality_weight * forecast.quality.mean
     cost = (1.0 - quality_weight) * forecast.cost_usd.mean / decision.cost_scale_usd
-    return {"lower quality": quality, "costs more": -cost, "slower": candidate.score - quality + cost}
+    rest = "slower" if decision.out_of_domain < _SEEN else "slower or less certain"
+    return {"lower quality": quality, "costs more": -cost, rest: candidate.score - quality + cost}
 
 
 def _circumstances(decision: Decision) -> str:
@@ -65,7 +66,7 @@ def _circumstances(decision: Decision) -> str:
     return (
         f"λ {decision.trade_off:g} · policy {decision.policy} · p {decision.propensity:.3f} · tags: {tags or 'none'} · "
         f"{decision.tokens_in} prompt tokens · cost scale {usd(decision.cost_scale_usd)} · "
-        f"model version {decision.model_version}"
+        f"out of domain {decision.out_of_domain:.2f} · model version {decision.model_version}"
     )
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "FeedbackConfig",
     "GatewayConfig",
     "LearningConfig",
+    "OutOfDomainConfig",
     "PolicyConfig",
     "PrivacyConfig",
     "RoutingConfig",
@@ -106,6 +107,30 @@ class ShadowConfig(Section, frozen=True, kw_only=True):
             non_negative("lambda", self.trade_off)
 
 
+class OutOfDomainConfig(Section, frozen=True, kw_only=True):
+    """What is done with queries unlike those that were learned from.
+
+    Parameters
+    ----------
+    enabled
+        Whether anything is; the score is reported in any case.
+    shrinkage, widening, threshold, pessimism
+        See `mixllm.decision.OutOfDomainRule`.
+    """
+
+    enabled: bool = True
+    shrinkage: float = 0.0
+    widening: float = 1.0
+    threshold: float = 0.5
+    pessimism: float = 0.0
+
+    def __post_init__(self) -> None:
+        fraction("shrinkage", self.shrinkage)
+        non_negative("widening", self.widening)
+        fraction("threshold", self.threshold)
+        non_negative("pessimism", self.pessimism)
+
+
 class RoutingConfig(Section, frozen=True, kw_only=True):
     """How quality, cost and time are traded.
 
@@ -123,6 +148,8 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         How scores become a choice.
     shadow
         Policies that decide beside it, for comparison.
+    out_of_domain
+        What is done with queries unlike those that were learned from.
     """
 
     trade_off: float = msgspec.field(default=1.4, name="lambda")
@@ -135,6 +162,7 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
     caution_judgements: float = 300.0
     policy: PolicyConfig = PolicyConfig()
     shadow: tuple[ShadowConfig, ...] = ()
+    out_of_domain: OutOfDomainConfig = OutOfDomainConfig()
 
     def __post_init__(self) -> None:
         names = [shadow.name for shadow in self.shadow]

@@ -19,7 +19,7 @@ __all__ = ["EVENT_CHECKS"]
 def check_events(store: Store) -> None:
     assert list(store.events_after(0)) == []
     assert store.last_seq() == 0
-    records = [sample_record(number) for number in range(4)]
+    records = [_from_outside(sample_record(number), 0.25 * number) for number in range(4)]
     expected: list[LearningEvent] = []
     for number, record in enumerate(records):
         store.append_decision(record)
@@ -29,6 +29,7 @@ def check_events(store: Store) -> None:
             llm="small",
             encoding=record.encoding,
             tokens_in=100 + number,
+            out_of_domain=record.decision.out_of_domain,
         )
         feedback = sample_feedback(records[number // 2], f"f{number}")
         store.append_outcome(sample_outcome(record))
@@ -53,6 +54,11 @@ def check_events(store: Store) -> None:
     for seq, limit in ((-1, 1), (0, 0), (0, -5)):
         with raises(InvalidValueError, f"events_after({seq}, limit={limit})"):
             store.events_after(seq, limit=limit)
+
+
+def _from_outside(record: DecisionRecord, score: float) -> DecisionRecord:
+    decision = msgspec.structs.replace(record.decision, out_of_domain=score)
+    return msgspec.structs.replace(record, decision=decision)
 
 
 def check_who_answered(store: Store) -> None:

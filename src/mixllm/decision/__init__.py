@@ -6,6 +6,7 @@ from mixllm.decision.constraints import why_ineligible
 from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.greedy import GreedyPolicy
 from mixllm.decision.maker import Choice, DecisionMaker, pick
+from mixllm.decision.out_of_domain import OutOfDomainRule, Outside
 from mixllm.decision.pacing import Pacer
 from mixllm.decision.period import Period
 from mixllm.decision.score import ScoreWeights, score
@@ -21,6 +22,8 @@ __all__ = [
     "ExplorationBounds",
     "Forecasts",
     "GreedyPolicy",
+    "OutOfDomainRule",
+    "Outside",
     "Pacer",
     "Period",
     "ScoreWeights",

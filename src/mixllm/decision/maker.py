@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mixllm.decision.constraints import asks_little, why_ineligible
 from mixllm.decision.forecasts import Forecasts
+from mixllm.decision.out_of_domain import OutOfDomainRule, Outside
 from mixllm.decision.score import ScoreWeights, score
 from mixllm.errors import NoEligibleLLMError, UnknownLLMError
 from mixllm.interfaces import Policy
@@ -21,6 +22,8 @@ __all__ = ["FORCED", "Choice", "DecisionMaker", "pick"]
 
 FORCED = "forced"
 """The policy's name where the request named the LLM."""
+
+_FAR = "; unlike what was learned from, so the safe choice"
 
 
 class Choice(Value, frozen=True, kw_only=True):
@@ -44,11 +47,14 @@ class DecisionMaker:
         Weights of the score; a query's own λ and τ go before theirs.
     policy
         Turns scores into probabilities.
+    out_of_domain
+        What is done with queries unlike those learned from; None: nothing.
     """
 
-    def __init__(self, *, weights: ScoreWeights, policy: Policy) -> None:
+    def __init__(self, *, weights: ScoreWeights, policy: Policy, out_of_domain: OutOfDomainRule | None = None) -> None:
         self.weights = weights
         self.policy = policy
+        self.out_of_domain = out_of_domain
 
     def choose(
         self,
@@ -60,6 +66,7 @@ class DecisionMaker:
         draw: float,
         forced: str | None = None,
         cost_weight: float = 1.0,
+        outside: Outside | None = None,
     ) -> Choice:
         """Choose an LLM for `query`.
 
@@ -77,6 +84,8 @@ class DecisionMaker:
             Name of the LLM to take whatever the constraints and scores say.
         cost_weight
             How many times as much cost counts, >= 1: the 1+μ of a budget. λ is divided by it.
+        outside
+            How far outside of what was learned from the query lies; None: inside.
 
         Raises
         ------
@@ -85,6 +94,9 @@ class DecisionMaker:
         UnknownLLMError
             Where there is no LLM named `forced`.
         """
+        rule = self.out_of_domain
+        if rule is not None and outside is not None:
+            forecasts = rule.widened(Forecasts.of(forecasts), outside)
         if forced is not None:
             return self._force(forced, query, specs, forecasts, cost_scale_usd, cost_weight)
         forecasts = Forecasts.of(forecasts)
@@ -94,8 +106,10 @@ class DecisionMaker:
         weights = self.weights_for(query, forecasts, cost_weight)
         # Most queries rule out none: then the columns are taken as they are.
         kept = forecasts.take(eligible) if ineligible else forecasts
-        scores, stds = score(kept, weights=weights, cost_scale_usd=cost_scale_usd)
-        propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=kept)
+        far = rule is not None and outside is not None and rule.far(outside.score)
+        judged = rule.safe(kept) if rule is not None and far else kept
+        scores, stds = score(judged, weights=weights, cost_scale_usd=cost_scale_usd)
+        propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=judged)
         candidates = tuple(
             Candidate(llm=specs[row].name, forecast=forecast, score=value, propensity=propensity)
             for row, forecast, value, propensity in zip(
@@ -109,7 +123,9 @@ class DecisionMaker:
             ineligible=tuple(ineligible),
             policy=self.policy.name,
             trade_off=weights.trade_off,
-            reason=_reason(place, scores, propensities, self.policy.name) + _pacing(weights.trade_off, cost_weight),
+            reason=_reason(place, scores, propensities, self.policy.name)
+            + (_FAR if far else "")
+            + _pacing(weights.trade_off, cost_weight),
             cost_weight=cost_weight,
         )
 

@@ -190,6 +190,7 @@ class Call:
             "x-mixllm-model": _header_safe(self.spec.name),
             "x-mixllm-overhead-ms": f"{overhead_s * 1000:.3f}",
             "x-mixllm-reason": _header_safe(self.decision.reason),
+            "x-mixllm-out-of-domain": f"{self.decision.out_of_domain:.3f}",
         }
 
 

@@ -34,6 +34,7 @@ async def chat_completions(request: Request) -> Response:
         await read_fields(request), trade_off=state.router.maker.weights.trade_off, key_id=key_id_of(request)
     )
     decision, spec = await _decide(state.router, chat)
+    state.metrics.observe_decision(decision)
     watched = None if state.watch is None else state.watch.begin(chat, decision, asker=_asker(request))
     call = Call(state=state, chat=chat, decision=decision, spec=spec, started_s=started_s, watched=watched)
     try:

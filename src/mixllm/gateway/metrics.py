@@ -11,13 +11,14 @@ from prometheus_client.registry import Collector
 from mixllm.gateway.budget_metrics import budget_metrics, shadow_metrics
 from mixllm.learning.vitals import Vitals
 from mixllm.router import RouterCore
-from mixllm.types import Outcome
+from mixllm.types import Decision, Outcome
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _OVERHEAD_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+_SCORE_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 _LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
 
@@ -43,6 +44,12 @@ class Metrics:
             buckets=_OVERHEAD_BUCKETS_S,
             registry=self.registry,
         )
+        self._out_of_domain = Histogram(
+            "mixllm_out_of_domain",
+            "How unlike what was learned from queries are, from 0 to 1",
+            buckets=_SCORE_BUCKETS,
+            registry=self.registry,
+        )
         self._latency_s = Histogram(
             "mixllm_latency_seconds",
             "Time of successful calls to the last token",
@@ -57,6 +64,10 @@ class Metrics:
             buckets=_LATENCY_BUCKETS_S,
             registry=self.registry,
         )
+
+    def observe_decision(self, decision: Decision) -> None:
+        """Count a decision."""
+        self._out_of_domain.observe(decision.out_of_domain)
 
     def observe(self, outcome: Outcome) -> None:
         """Count a call."""

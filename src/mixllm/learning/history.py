@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixllm.errors import InvalidValueError
+from mixllm.interfaces import FloatArray
 from mixllm.learning.recipe import LLMModel
 from mixllm.predictors import length_feature_rows, log_billing_factor
 from mixllm.types import Price
@@ -40,6 +41,9 @@ class CallHistory:
         For an LLM with a base: what a base that was fitted without the call says of its quality and of
         log(1 + tokens_out), shape (n,); calls where it is NaN teach nothing about the residual. None asks the LLM's
         own base, whose residuals are too small on the calls that it was fitted to.
+    unseen_features
+        z of the queries as a tagger that was fitted without them gives it, shape (n, D): what new queries are compared
+        with. None takes `features`, whose tags are too sure on the queries that the tagger was fitted to.
 
     Raises
     ------
@@ -67,6 +71,7 @@ class CallHistory:
     ttft_s: NDArray[np.float64]
     expected_quality: NDArray[np.float64] | None = None
     expected_log_length: NDArray[np.float64] | None = None
+    unseen_features: FloatArray | None = None
 
     def __post_init__(self) -> None:
         calls = len(self.features)
@@ -85,6 +90,15 @@ class CallHistory:
             array = getattr(self, name)
             if array is not None and (array.shape != (calls,) or not (np.isnan(array) | np.isfinite(array)).all()):
                 raise InvalidValueError(name, array.shape, f"shape ({calls},), finite or NaN")
+        unseen = self.unseen_features
+        if unseen is not None and (unseen.shape != self.features.shape or not (np.abs(unseen) <= _MAX_FEATURE).all()):
+            raise InvalidValueError("unseen_features", unseen.shape, f"as features, all within ±{_MAX_FEATURE:g}")
+
+    @property
+    def judged_queries(self) -> FloatArray:
+        """Features of the calls with a quality, as new queries would have them, shape (m, D)."""
+        features: FloatArray = self.features if self.unseen_features is None else self.unseen_features
+        return features[~np.isnan(self.quality)]
 
     @property
     def cost_known(self) -> NDArray[np.bool_]:

@@ -62,7 +62,9 @@ class Judging:
         self.channels = SourceChannels()
         self._recent = RecentJudgements()
 
-    def learn(self, model: LLMModel, features: NDArray[np.float32], feedback: Feedback, *, llm: str) -> Taught | None:
+    def learn(
+        self, model: LLMModel, features: NDArray[np.float32], feedback: Feedback, *, llm: str, weight: float = 1.0
+    ) -> Taught | None:
         """Teach `model` one judgement; return what it taught, or None where that is nothing.
 
         Parameters
@@ -75,6 +77,8 @@ class Judging:
             The judgement.
         llm
             Name of the LLM.
+        weight
+            How much it counts for where it was given, > 0, before its key and its source are looked at.
 
         Raises
         ------
@@ -88,15 +92,15 @@ class Judging:
         source = self.channels.name_of(feedback)
         channel = self.channels.channel(source) if self.reliability else FACE_VALUE
         # What its key may not teach, its key may not say of its source either.
-        part = self.shares.grant(llm, feedback.key_id, 1.0, at_s=feedback.created_at_s)
-        taught = Taught(target=channel.target(value), weight=part * channel.weight)
+        granted = self.shares.grant(llm, feedback.key_id, weight, at_s=feedback.created_at_s)
+        taught = Taught(target=channel.target(value), weight=granted * channel.weight)
         if taught.weight > 0.0:
             if self.dynamic is not None and feedback.kind is FeedbackKind.BINARY:
                 self.dynamic.learn(llm, features, taught.target, expected=forecast, weight=taught.weight)
             else:
                 model.quality.update_corrected(features, taught.target, weight=taught.weight)
-        if self.reliability and part > 0.0:
-            self._compare(source, feedback, forecast, part, noise=model.quality.noise_variance)
+        if self.reliability and granted > 0.0:
+            self._compare(source, feedback, forecast, granted / weight, noise=model.quality.noise_variance)
         return taught if taught.weight > 0.0 else None
 
     def frozen_scores(self, llms: Sequence[str]) -> FrozenScores | None:

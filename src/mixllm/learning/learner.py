@@ -21,6 +21,7 @@ from mixllm.learning.cost_scale import CostScale
 from mixllm.learning.drift_watch import DriftWatch
 from mixllm.learning.history import CallHistory, teach_history
 from mixllm.learning.judging import Judging
+from mixllm.learning.known_queries import KnownQueries
 from mixllm.learning.ledger import Ledger
 from mixllm.learning.merging import merged
 from mixllm.learning.newcomer import Expectation, expected_level
@@ -28,6 +29,7 @@ from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
 from mixllm.predictors import FrozenBank
 from mixllm.types import Feedback, LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
+from mixllm.units import fraction
 
 __all__ = ["Learner", "LearnerCounts"]
 
@@ -131,6 +133,7 @@ class Learner:
         self._scale = CostScale(window=self.recipe.cost_scale_window, prior_tokens_out=self.recipe.prior_tokens_out)
         self.judging = Judging() if judging is None else judging
         self.watch = DriftWatch(answers_per_false_alarm=answers_per_false_alarm)
+        self._queries = KnownQueries(features=features)
         self._position = 0
         self._version = 0
         self._last_banks = LastBanks()
@@ -236,6 +239,7 @@ class Learner:
             if name not in self._specs:
                 raise UnknownLLMError(name, self._specs)
             teach_history(self._models[name], history, price=_price_of(self._specs[name]))
+            self._queries.add(history.judged_queries)
             if name == self.reference:
                 self._scale.start_from(history.cost_usd[history.cost_known])
 
@@ -268,6 +272,7 @@ class Learner:
                 answers=tuple(self._models[name].length.observations for name in names),
                 newcomer=tuple(name in self._newcomers for name in names),
                 spent_usd=tuple(self.ledger.spent_usd(name) for name in names),
+                surroundings=self._queries.surroundings(banks.quality, quality_base),
                 cost_scale_usd=self._scale.usd(self._reference_price),
                 dynamic=self.judging.frozen_scores(names),
             )
@@ -279,6 +284,7 @@ class Learner:
                 "scale": self._scale.state(),
                 "watch": self.watch.common_state(),
                 **self.ledger.state(tuple(self._models)),
+                **self._queries.arrays(),
             }
             for row, (name, model) in enumerate(self._models.items()):
                 for part in _PARTS:
@@ -318,6 +324,7 @@ class Learner:
             )
         scale = self._scale.restored(checkpoint.arrays.get("scale"))
         judging = self.judging.restored(checkpoint.arrays_of("judging."), checkpoint.names_of("judging."))
+        queries = KnownQueries.restored(self.features, checkpoint)
         models = {
             name: self._restored(checkpoint, row, name, level)
             for row, (name, level) in enumerate(zip(checkpoint.llms, checkpoint.levels, strict=True))
@@ -336,7 +343,7 @@ class Learner:
         with self._lock:
             self._models, self._scale, self.watch, self.ledger = models, scale, watch, ledger
             self._newcomers = newcomers
-            self.judging = judging
+            self.judging, self._queries = judging, queries
             self._make_missing()
             self._position = checkpoint.position
             self._version = max(self._version, checkpoint.version)
@@ -363,6 +370,7 @@ class Learner:
             others = self.judging.restored(checkpoint.arrays_of("judging."), checkpoint.names_of("judging."))
             self.restore(merged(self.checkpoint(), checkpoint))
             self.judging.merge(others)
+            self._queries.sample.merge(KnownQueries.restored(self.features, checkpoint).sample)
 
     def _list(self, spec: LLMSpec, *, since_s: float | None) -> None:
         self.ledger.reprice(spec, _price_of(spec), since_s=since_s)
@@ -434,12 +442,16 @@ class Learner:
         if self.watch.stale(event.llm):
             self.watch.refresh(dict(zip(self._models, self._prior_means(), strict=True)))
         forecast = self.watch.forecast(event.llm, model.quality, features)
-        taught = self.judging.learn(model, features, feedback, llm=event.llm)
-        if taught is not None and forecast is not None:
+        weight = 1.0 + (self.recipe.outside_judgement_weight - 1.0) * fraction("out_of_domain", event.out_of_domain)
+        taught = self.judging.learn(model, features, feedback, llm=event.llm, weight=weight)
+        if taught is None:
+            return False
+        self._queries.add(features[None])
+        if forecast is not None:
             self.watch.judged(
                 event.llm, self._models, features, taught, forecast, pool=self._specs, at_s=event.created_at_s
             )
-        return taught is not None
+        return True
 
     def _learn_outcome(
         self, model: LLMModel, features: NDArray[np.float32], event: LearningEvent, outcome: Outcome

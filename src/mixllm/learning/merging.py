@@ -142,6 +142,7 @@ _SHARED_PARTS: Mapping[str, _Rule] = {
     "watch": _OWN,
     "newest_event_s": _OWN,
     # `Learner.merge` adds them, who knows what their rows stand for; a difference tells nothing of them.
+    "density": _Rule(add=lambda mine, _: mine, since=lambda later, _: later, alike=False),
     "judging": _Rule(add=lambda mine, _: mine, since=lambda _, __: _Part(), alike=False),
 }
 """Every part that belongs to no LLM, kept as ``{part}`` or ``{part}.{array}``. A new one has its line here."""

@@ -21,6 +21,9 @@ from mixllm.units import fraction, positive
 __all__ = ["LLMModel", "Recipe"]
 
 
+_AT_LEAST_ONE = ("latency_window_calls", "cost_scale_window", "outside_judgement_weight")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LLMModel:
     """The predictors of one LLM.
@@ -76,6 +79,9 @@ class Recipe:
         See `LatencyPredictor`.
     cost_scale_window
         Answers over which the mean cost of the reference LLM runs.
+    outside_judgement_weight
+        How much a judgement counts where nothing like its query had been seen, in judgements from inside, >= 1: what
+        is known there says little of it, and must not outweigh it.
     """
 
     tag_precision: float = 150.0
@@ -104,6 +110,7 @@ class Recipe:
     prior_ttft_s: float = 1.0
     prior_tpot_s: float = 0.02
     cost_scale_window: float = 1000.0
+    outside_judgement_weight: float = 16.0
 
     def __post_init__(self) -> None:
         for field in self.__slots__:
@@ -112,7 +119,7 @@ class Recipe:
                 fraction(field, value)
             elif field in ("quality_per_price_decade", "quality_per_public_score"):
                 fraction(field, abs(value))
-            elif field in ("latency_window_calls", "cost_scale_window") and not value >= 1:
+            elif field in _AT_LEAST_ONE and not value >= 1:
                 raise InvalidValueError(field, value, ">= 1")
             else:
                 positive(field, value)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.decision import Forecasts
+from mixllm.decision import Forecasts, Outside
 from mixllm.interfaces import FloatArray
 from mixllm.learning.dynamic_feedback import FrozenScores
+from mixllm.learning.known_queries import Surroundings
 from mixllm.predictors import (
     BillingFactors,
     FrozenBank,
@@ -56,6 +57,8 @@ class Snapshot:
         What was fitted offline, 0 for LLMs that have nothing; None where none has.
     dynamic
         What thumbs add to each LLM's quality, where the predictors have not learned them; None: nothing.
+    surroundings
+        What tells queries from elsewhere; None where nothing does.
     """
 
     version: int
@@ -73,6 +76,7 @@ class Snapshot:
     length_base: FrozenBank | None = None
     answers: tuple[float, ...] = ()
     dynamic: FrozenScores | None = None
+    surroundings: Surroundings | None = None
     _rates: tuple[NDArray[np.float64], ...] = field(init=False, repr=False)
     _judgements: NDArray[np.float64] = field(init=False, repr=False)
     _spent_usd: NDArray[np.float64] = field(init=False, repr=False)
@@ -111,6 +115,13 @@ class Snapshot:
     def queues(self) -> bool:
         """Whether calls can wait anywhere: whether any LLM's `max_in_flight` is known."""
         return bool(self._limits)
+
+    def outside(self, features: FloatArray) -> Outside | None:
+        """Return how far outside of what was learned from a query lies, by z; None where nothing can tell."""
+        around = self.surroundings
+        if around is None:
+            return None
+        return Outside(score=around.density.score(features), levels=around.levels, spreads=around.spreads)
 
     def forecasts(
         self,

@@ -8,6 +8,7 @@ frozen into arrays (`FrozenRegressor`, `FrozenBank`).
 from mixllm.predictors.bank import LinearBank
 from mixllm.predictors.bayesian_linear import BayesianLinear
 from mixllm.predictors.billing import MAX_BILLING_FACTOR, BillingFactors, log_billing_factor
+from mixllm.predictors.density import FrozenDensity, QuerySample
 from mixllm.predictors.forest import FrozenForest
 from mixllm.predictors.frozen import FrozenRegressor, base_at
 from mixllm.predictors.frozen_bank import FROZEN_KINDS, FrozenBank, frozen_from_arrays
@@ -28,6 +29,7 @@ __all__ = [
     "BillingFactors",
     "BlockPrior",
     "FrozenBank",
+    "FrozenDensity",
     "FrozenForest",
     "FrozenLinear",
     "FrozenMLP",
@@ -38,6 +40,7 @@ __all__ = [
     "LengthPredictor",
     "LinearBank",
     "QualityPredictor",
+    "QuerySample",
     "Weighting",
     "base_at",
     "expected_wait_s",

@@ -11,7 +11,7 @@ from typing import Self, TypedDict
 
 import numpy as np
 
-from mixllm.decision import DecisionMaker, Forecasts
+from mixllm.decision import DecisionMaker, Forecasts, Outside
 from mixllm.errors import StateError
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import Checkpoint, Learner, LearningWorker, Snapshot
@@ -45,6 +45,7 @@ class _Drawn(TypedDict):
     forecasts: Forecasts
     cost_scale_usd: float
     draw: float
+    outside: Outside | None
 
 
 _SHOWN_TAGS = 3
@@ -167,10 +168,12 @@ class RouterCore(RoutedPool):
                 max_tokens_out=query.max_tokens_out,
                 in_flight=self._waiting(snapshot),
             )
+            outside = snapshot.outside(features)
             drawn = _Drawn(
                 forecasts=forecasts,
                 cost_scale_usd=snapshot.cost_scale_usd,
                 draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
+                outside=outside,
             )
             choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, **drawn)
             choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
@@ -192,6 +195,7 @@ class RouterCore(RoutedPool):
             candidates=choice.candidates,
             ineligible=choice.ineligible,
             shadow=() if self.shadows is None else self.shadows.choices(query, choice, **drawn),
+            out_of_domain=0.0 if outside is None else outside.score,
             key_id=query.key_id,
         )
         self.store.append_decision(

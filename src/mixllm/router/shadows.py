@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from mixllm.decision import Choice, DecisionMaker, Forecasts, pick, score
+from mixllm.decision import Choice, DecisionMaker, Forecasts, Outside, pick, score
 from mixllm.decision.maker import FORCED
 from mixllm.errors import InvalidValueError
 from mixllm.router.budget import CHEAPEST
@@ -69,6 +69,7 @@ class Shadow:
         cost_scale_usd: float,
         draw: float,
         cost_weight: float,
+        outside: Outside | None,
     ) -> ShadowChoice:
         """Return what it would have done among the candidates of `choice`, with the same draw.
 
@@ -78,9 +79,12 @@ class Shadow:
             What was asked, and what the live policy chose.
         candidates, forecasts
             Forecasts of the candidates, and of the whole pool.
-        cost_scale_usd, draw, cost_weight
+        cost_scale_usd, draw, cost_weight, outside
             As the live policy had them.
         """
+        rule = self.maker.out_of_domain
+        if rule is not None and outside is not None and rule.far(outside.score):
+            candidates = rule.safe(candidates)
         weights = self.maker.weights_for(query, forecasts, cost_weight)
         scores, stds = score(candidates, weights=weights, cost_scale_usd=cost_scale_usd)
         propensities = self.maker.policy.propensities(scores=scores, stds=stds, forecasts=candidates)
@@ -126,7 +130,14 @@ class Shadows:
         self._complained = False
 
     def choices(
-        self, query: Query, choice: Choice, *, forecasts: Forecasts, cost_scale_usd: float, draw: float
+        self,
+        query: Query,
+        choice: Choice,
+        *,
+        forecasts: Forecasts,
+        cost_scale_usd: float,
+        draw: float,
+        outside: Outside | None = None,
     ) -> tuple[ShadowChoice, ...]:
         """Return what each shadow would have done; nothing where no policy chose, and none for one that fails.
 
@@ -136,13 +147,14 @@ class Shadows:
             What was asked, and what the live policy chose.
         forecasts
             Forecasts of the whole pool.
-        cost_scale_usd, draw
+        cost_scale_usd, draw, outside
             As the live policy had them.
         """
         if choice.policy in _NO_POLICY:
             return ()
         candidates = forecasts
-        if len(choice.candidates) < len(forecasts):
+        if len(choice.candidates) < len(forecasts) or outside is not None:
+            # Those that the live policy had: some ruled out, or less sure of a query from elsewhere.
             candidates = Forecasts.of([candidate.forecast for candidate in choice.candidates])
         made: list[ShadowChoice | None] = []
         for shadow in self.shadows:
@@ -156,6 +168,7 @@ class Shadows:
                         cost_scale_usd=cost_scale_usd,
                         draw=draw,
                         cost_weight=choice.cost_weight,
+                        outside=outside,
                     )
                 )
             except Exception as error:  # noqa: BLE001 -- a shadow is never a reason to fail a request

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixllm.errors import InvalidValueError, MissingExtraError
 from mixllm.learning.offline.lexical_fit import fit_lexical
-from mixllm.learning.offline.tagger_fit import fit_tagger
+from mixllm.learning.offline.tagger_fit import fit_tagger, out_of_fold_tags
 from mixllm.tags.labelling import TagDomain, TagVocabulary
 
 NAMES = ("law", "math", "verse")
@@ -115,3 +115,25 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(MissingExtraError, match=r"mixllm\[fit\]"):
         fit_tagger(x, empty_block(x), np.eye(3)[tags], vocabulary=VOCABULARY)
+
+
+def test_out_of_fold_tags_are_less_sure_than_those_of_the_fitted_queries() -> None:
+    x, _, tags = planted(240)
+    noise = np.random.default_rng(2).normal(0.0, 0.3, (240, 60)).astype(np.float32)
+    labels = np.eye(3)[tags]
+    tagger = fit_tagger(x, noise, labels, vocabulary=VOCABULARY, penalty=0.1)
+    inside = tagger.tag(np.hstack([x, noise])).max(axis=1)
+    unseen = out_of_fold_tags(x, noise, labels, vocabulary=VOCABULARY, rng=np.random.default_rng(0))
+    assert unseen.shape == labels.shape
+    np.testing.assert_allclose(unseen.sum(axis=1), 1.0, rtol=1e-5)
+    right = unseen.argmax(axis=1) == tags
+    assert right.mean() > 0.5
+    assert abs(unseen.max(axis=1).mean() - right.mean()) < abs(inside.mean() - right.mean())
+
+
+def test_out_of_fold_tags_of_very_few_labels() -> None:
+    x, _, _ = planted(9)
+    labels = np.zeros((9, 3))
+    labels[0, 1] = 1.0
+    unseen = out_of_fold_tags(x, empty_block(x), labels, vocabulary=VOCABULARY, rng=np.random.default_rng(0))
+    assert np.isfinite(unseen).all()

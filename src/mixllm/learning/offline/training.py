@@ -20,7 +20,7 @@ from mixllm.learning.offline.pool_fits import POOL_FAMILIES
 from mixllm.learning.offline.projection_fit import fit_principal, fit_separating
 from mixllm.learning.offline.selection import FamilyChoice
 from mixllm.learning.offline.shrinkage import Shrinkage, tune_shrinkage
-from mixllm.learning.offline.tagger_fit import fit_tagger
+from mixllm.learning.offline.tagger_fit import fit_tagger, out_of_fold_tags
 from mixllm.learning.offline.training_set import TrainingSet
 from mixllm.learning.recipe import Recipe
 from mixllm.tags import LinearProjection, LogisticTagger, TagFeatures
@@ -205,8 +205,13 @@ def train(
         reference=data.reference,
         bases=None if fitted is None else fitted.bases,
     )
+    tell("domain")
+    unseen = features.copy()
+    unseen[:, : len(tagger.tags)] = out_of_fold_tags(
+        data.encodings, _block(encodings, data), weights, vocabulary=data.labels.vocabulary, rng=rng
+    )
     for column, llm in enumerate(data.llms):
-        learner.learn_history(llm, history_of(data, features, column, fitted=fitted))
+        learner.learn_history(llm, history_of(data, features, column, fitted=fitted, unseen=unseen))
     return TrainedModel(
         encoder=encoder,
         tagger=tagger,
@@ -220,11 +225,17 @@ def train(
 
 
 def history_of(
-    data: TrainingSet, features: NDArray[np.float32], column: int, *, fitted: FittedBases | None = None
+    data: TrainingSet,
+    features: NDArray[np.float32],
+    column: int,
+    *,
+    fitted: FittedBases | None = None,
+    unseen: NDArray[np.float32] | None = None,
 ) -> CallHistory:
     """Return what the LLM in `column` did with the queries that it was asked.
 
-    With `fitted`, also what bases that had not seen them said, for an LLM that has a base.
+    With `fitted`, also what bases that had not seen them said, for an LLM that has a base; with `unseen`, the features
+    of the queries as if they were new.
     """
     bases = None if fitted is None else fitted.bases
     quality = bases is not None and data.llms[column] in bases.quality
@@ -240,6 +251,7 @@ def history_of(
         ttft_s=data.ttft_s[asked, column],
         expected_quality=fitted.expected_quality[asked, column] if fitted is not None and quality else None,
         expected_log_length=fitted.expected_log_length[asked, column] if fitted is not None and length else None,
+        unseen_features=None if unseen is None else unseen[asked],
     )
 
 
