@@ -111,17 +111,12 @@ def test_alarms_are_counted_and_dated_and_survive_a_restart() -> None:
     assert (other.last_alarm_s, other.statistic, other.run) == (test.last_alarm_s, test.statistic, test.run)
 
 
-def test_of_two_tests_the_larger_sums_stay_and_alarms_add_up() -> None:
-    one, other = (DriftTest(answers_per_false_alarm=PLANTED) for _ in range(2))
-    for _ in range(4):
-        one.add(0.0, Estimate(mean=0.9, std=SURE))
-    for _ in range(7):
-        other.add(0.0, Estimate(mean=0.9, std=SURE))
-    other.alarms[Drift.RISE] = 2
-    other.last_alarm_s = 5.0
-    one.merge(other)
-    assert (one.statistic, one.run) == (other.statistic, 7)
-    assert (one.alarms[Drift.RISE], one.last_alarm_s) == (2, 5.0)
+def test_an_alarm_that_is_not_believed_waits_at_the_threshold() -> None:
+    test, forecast = DriftTest(answers_per_false_alarm=PLANTED), Estimate(mean=0.9, std=SURE)
+    assert not any(test.add(0.0, forecast, believed=lambda _: False) for _ in range(200))
+    assert (test.statistic, test.alarms[Drift.FALL]) == (1.0, 0)
+    assert test.gains[Drift.FALL] > 0 > test.gains[Drift.RISE]
+    assert test.add(0.0, forecast) is Drift.FALL
 
 
 @pytest.mark.parametrize("state", [np.zeros(6), np.full(7, -1.0), np.array([0, 0, 0, 0, 0, 0, math.nan])])

@@ -194,14 +194,16 @@ def test_a_watch_that_is_off_forgets_nothing() -> None:
     assert not any(".drift." in name for name in learner.checkpoint().arrays)
 
 
-def test_two_watches_become_one() -> None:
+def test_of_two_learners_the_test_nearer_to_an_alarm_goes_on() -> None:
     _, fallen = collapsed(15)
     other = make()
     judged(other, World(16), "middle", 50, 0.5)
     judged(other, World(16), "small", 50, 0.5)
-    other.watch.merge(fallen.watch)
-    merged = status(other, "middle")
-    assert (merged.falls, merged.on_probation) == (1, True)
+    judged(fallen, World(17), "middle", 3, 0.0)
+    nearer = status(fallen, "middle")
+    assert nearer.statistic > status(other, "middle").statistic
+    other.merge(fallen.checkpoint())
+    assert status(other, "middle") == nearer
     assert {one.llm for one in other.watch.statuses()} >= {"small", "middle"}
 
 
@@ -296,3 +298,14 @@ def test_a_fallen_llm_that_left_is_kept_as_it_is() -> None:
     judged(learner, world, "large", 1_200, 0.7)
     after = learner._models["middle"].quality.state()
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_one_key_alone_among_several_gives_no_alarm_and_others_confirm_it() -> None:
+    x = World(40).encoding()
+    learner = make()
+    said = [feedback_event(seq, "small", x, float(seq % 5 > 0), key_id=f"key {seq % 6}") for seq in range(1, 301)]
+    farmed = [feedback_event(300 + seq, "small", x, 0.0, key_id="farmer") for seq in range(1, 41)]
+    learner.learn([*said, *farmed])
+    assert (status(learner, "small").falls, status(learner, "small").statistic) == (0, 1.0)
+    learner.learn([feedback_event(340 + seq, "small", x, 0.0, key_id=f"key {seq % 6}") for seq in range(1, 13)])
+    assert status(learner, "small").falls == 1

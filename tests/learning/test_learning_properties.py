@@ -24,8 +24,9 @@ def learned(stream: list[LearningEvent], *, recipe: Recipe | None = None) -> Lea
     return learner
 
 
-IN_ORDER = ("drift", "watch", "newest_event_s")
-"""What goes through judgements one after the other, looking for a change: its order is what it is about."""
+IN_ORDER = ("drift", "watch", "newest_event_s", "judging")
+"""What goes through judgements one after the other, looking for a change or comparing each with the forecast of its
+moment: its order is what it is about."""
 
 
 def assert_alike(one: Checkpoint, other: Checkpoint, *, but: str = "-") -> None:

@@ -72,13 +72,17 @@ def test_damaged_prices_are_refused(state: NDArray[np.float64]) -> None:
 
 
 def test_two_ledgers_add_up() -> None:
-    one, other = Ledger(), Ledger()
-    one.spend("x", 1.0)
-    other.spend("x", 2.0)
-    other.spend("y", 4.0)
-    other.reprice(spec("y"), DEAR, since_s=None)
-    one.merge(other)
-    assert (one.spent_usd("x"), one.spent_usd("y"), one.price("y")) == (3.0, 4.0, DEAR)
+    x = World(31).encoding()
+    one, other = make(), make()
+    one.learn([outcome_event(1, "small", x, Outcome(cost_usd=1.0))])
+    other.learn(
+        [
+            outcome_event(1, "small", x, Outcome(cost_usd=2.0)),
+            outcome_event(2, "large", x, Outcome(cost_usd=4.0)),
+        ]
+    )
+    one.merge(other.checkpoint())
+    assert (one.ledger.spent_usd("small"), one.ledger.spent_usd("large")) == (3.0, 4.0)
 
 
 def test_calls_are_counted_whatever_came_of_them() -> None:

@@ -39,12 +39,13 @@ def arrays_by_llm(checkpoint: Checkpoint) -> dict[str, np.ndarray[tuple[int, ...
     named = {}
     for name, array in checkpoint.arrays.items():
         row, _, rest = name.partition(".")
-        named[f"{checkpoint.llms[int(row)]}.{rest}" if rest else name] = array
+        named[f"{checkpoint.llms[int(row)]}.{rest}" if row.isdigit() else name] = array
     return named
 
 
-NO_SUMS = ("drift", "watch", "prices", "newest_event_s", "newcomer", "level_precision")
-"""Tests that go through judgements in their order, and settings: of two, one stands."""
+NO_SUMS = ("drift", "watch", "prices", "newest_event_s", "newcomer", "level_precision", "judging", "density")
+"""Tests that go through judgements in their order, and settings: of two, one stands. What is known of sources and of
+queries is added by `Learner.merge` itself."""
 
 
 def sums_of(checkpoint: Checkpoint) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
@@ -88,6 +89,20 @@ def test_merged_is_one_learner_on_the_union(one: list[LearningEvent], other: lis
             assert forecast.quality.std == pytest.approx(theirs[name].quality.std, rel=1e-5)
             assert forecast.tokens_out.mean == pytest.approx(theirs[name].tokens_out.mean, rel=1e-5)
             assert forecast.cost_usd.mean == pytest.approx(theirs[name].cost_usd.mean, rel=1e-5)
+
+
+def test_sources_and_known_queries_add_up() -> None:
+    one, other = events(World(1), 60), events(World(2), 80)
+    joined, theirs = taught(one), taught(other)
+    mine = joined.checkpoint()
+    joined.merge(theirs.checkpoint())
+    whole = joined.checkpoint()
+    sums = [state.arrays["judging.channels"].sum(axis=0) for state in (mine, theirs.checkpoint(), whole)]
+    assert np.allclose(sums[0] + sums[1], sums[2])
+    rows = [{row.tobytes() for row in state.arrays["density.rows"]} for state in (mine, theirs.checkpoint(), whole)]
+    assert rows[0] | rows[1] == rows[2]
+    assert rows[0]
+    assert rows[1] - rows[0]
 
 
 @settings(deadline=None, max_examples=20)

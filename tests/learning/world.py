@@ -89,10 +89,17 @@ def outcome_event(seq: int, llm: str, x: Vector, outcome: Outcome, *, tokens_in:
     )
 
 
-def feedback_event(seq: int, llm: str, x: Vector, quality: float, *, metric: str = "quality") -> LearningEvent:
+def feedback_event(
+    seq: int, llm: str, x: Vector, quality: float, *, metric: str = "quality", key_id: str = ""
+) -> LearningEvent:
     """Return a judgement as the store gives it."""
     feedback = Feedback(
-        feedback_id=str(seq), decision_id=str(seq), kind=FeedbackKind.REFINED, value=quality, metric=metric
+        feedback_id=str(seq),
+        decision_id=str(seq),
+        kind=FeedbackKind.REFINED,
+        value=quality,
+        metric=metric,
+        key_id=key_id,
     )
     return LearningEvent(
         seq=seq,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,12 +64,13 @@ class DriftTest:
         self.threshold = math.log(2.0 * max(1.0, answers_per_false_alarm))
         self._sums = {Drift.FALL: 0.0, Drift.RISE: 0.0}
         self._runs = {Drift.FALL: 0, Drift.RISE: 0}
+        self.gains: Mapping[Drift, float] = dict(self._sums)
         self.alarms = {Drift.FALL: 0, Drift.RISE: 0}
         self.last_alarm_s: float | None = None
 
     @property
     def statistic(self) -> float:
-        """The larger of the two sums as a share of the threshold, in [0, 1): an alarm comes where it reaches 1."""
+        """The larger of the two sums as a share of the threshold, in [0, 1]: an alarm comes where it reaches 1."""
         return max(self._sums.values()) / self.threshold
 
     @property
@@ -77,8 +78,18 @@ class DriftTest:
         """Judged answers since the change that would be the most likely one now, if there were one."""
         return max(self._runs.values())
 
-    def add(self, quality: float, forecast: Estimate, *, weight: float = 1.0, at_s: float = 0.0) -> Drift | None:
-        """Test one judgement; return where the quality went if this is an alarm, and begin anew.
+    def add(
+        self,
+        quality: float,
+        forecast: Estimate,
+        *,
+        weight: float = 1.0,
+        at_s: float = 0.0,
+        believed: Callable[[Drift], bool] = lambda _: True,
+    ) -> Drift | None:
+        """Test one judgement; return where the quality went if this is an alarm.
+
+        What it added to each sum is in `gains` then.
 
         Parameters
         ----------
@@ -90,16 +101,23 @@ class DriftTest:
             How much the judgement counts; above 1 as 1.
         at_s
             Unix time.
+        believed
+            Asked before an alarm is given; where it says no, the test waits at the threshold for further judgements.
         """
         q = min(1.0, max(0.0, quality))
         tolerance = _TOLERANCE + _TOLERANCE_STDS * forecast.std
+        gains: dict[Drift, float] = {}
         for drift, sign in ((Drift.FALL, -1.0), (Drift.RISE, 1.0)):
             null = min(1.0, max(0.0, forecast.mean + sign * tolerance))
-            gain = sign * _TILT * q - math.log1p(null * math.expm1(sign * _TILT))
-            self._sums[drift] = max(0.0, self._sums[drift] + min(1.0, weight) * gain)
+            gains[drift] = min(1.0, weight) * (sign * _TILT * q - math.log1p(null * math.expm1(sign * _TILT)))
+            self._sums[drift] = max(0.0, self._sums[drift] + gains[drift])
             self._runs[drift] = self._runs[drift] + 1 if self._sums[drift] > 0 else 0
+        self.gains = gains
         drift = max(self._sums, key=self._sums.__getitem__)
         if self._sums[drift] < self.threshold:
+            return None
+        if not believed(drift):
+            self._sums[drift] = self.threshold
             return None
         self.alarms[drift] += 1
         self.last_alarm_s = at_s
@@ -113,15 +131,6 @@ class DriftTest:
     def run_of(self, drift: Drift) -> int:
         """Judged answers since the change that would be the most likely one, if it was in this direction."""
         return self._runs[drift]
-
-    def merge(self, other: Self) -> None:
-        """Take over the larger sums of `other`, and add its alarms: the tests of two learners do not add up."""
-        for drift in Drift:
-            if other._sums[drift] > self._sums[drift]:
-                self._sums[drift], self._runs[drift] = other._sums[drift], other._runs[drift]
-            self.alarms[drift] += other.alarms[drift]
-        times = [time for time in (self.last_alarm_s, other.last_alarm_s) if time is not None]
-        self.last_alarm_s = max(times, default=None)
 
     def state(self) -> NDArray[np.float64]:
         """Return everything, shape (7,): both sums, both runs, both counts of alarms, time of the last (-1: none)."""

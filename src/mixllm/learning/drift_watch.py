@@ -24,6 +24,9 @@ __all__ = ["DriftStatus", "DriftWatch"]
 
 _LOG = logging.getLogger(__name__)
 
+_OTHERS_SHARE = 0.25
+"""What others than the loudest key must add to the test's sum, as a share of its threshold, for an alarm."""
+
 _REFRESH_EVERY = 64
 """Judgements after which the forecasts that are tested take over anew what the pool has in common."""
 
@@ -60,6 +63,7 @@ class _Watched:
     test: DriftTest
     prior_mean: NDArray[np.float64]
     newest: deque[tuple[NDArray[np.float32], float, float]] = field(default_factory=lambda: deque(maxlen=KEPT_RECENT))
+    voices: deque[tuple[str, Mapping[Drift, float]]] = field(default_factory=lambda: deque(maxlen=KEPT_RECENT))
     probation: Probation | None = None
 
     def recent(self) -> Recent:
@@ -80,6 +84,10 @@ class DriftWatch:
 
     Notes
     -----
+    Where several API keys judge, no single one can give an alarm: without the key that added most to the sum since the
+    possible change, a quarter of the threshold must be left. Else a key that farms would have forgotten what all the
+    others said.
+
     After an alarm the evidence from before the change is kept at the share that makes the judgements since then least
     surprising (see `share_to_keep`). After a fall the LLM is on probation (see `Probation`): at times that are ever
     further apart it is expected again, with little weight, to be what it was, so that one that has healed is found.
@@ -145,11 +153,20 @@ class DriftWatch:
         self._until_refresh -= 1
         self._judged_any = True
         watched.newest.append((features, taught.target - base_at(model.base, features), taught.weight))
-        drift = watched.test.add(taught.target, forecast, weight=taught.weight, at_s=at_s)
+        drift = watched.test.add(
+            taught.target,
+            forecast,
+            weight=taught.weight,
+            at_s=at_s,
+            believed=lambda drift: _of_several(watched, drift, taught.voice),
+        )
+        watched.voices.append((taught.voice, watched.test.gains))
         if drift is not None:
             self._forget(llm, watched, model, drift)
         while len(watched.newest) > watched.test.run:
             watched.newest.popleft()
+        while len(watched.voices) > watched.test.run:
+            watched.voices.popleft()
         for name in pool:
             self._tick(name, models, judged=taught.weight if name == llm else 0.0)
 
@@ -166,17 +183,6 @@ class DriftWatch:
             )
             for llm, watched in list(self._watched.items())
         ]
-
-    def merge(self, other: DriftWatch) -> None:
-        """Take over what `other` has seen: the larger sums, the alarms of both, the newest judgements of both."""
-        for llm, theirs in other._watched.items():
-            mine = self._watched.get(llm)
-            if mine is None:
-                mine = self._watched[llm] = self._new(theirs.prior_mean)
-            mine.test.merge(theirs.test)
-            mine.newest.extend(theirs.newest)
-            if theirs.probation is not None:
-                mine.probation = theirs.probation if mine.probation is None else mine.probation.merge(theirs.probation)
 
     def state(self, llm: str) -> dict[str, NDArray[np.float64]]:
         """Return what is known of one LLM, ready to be saved; empty where nothing is."""
@@ -259,10 +265,21 @@ class DriftWatch:
             models[llm].quality.forget(0.0, probation.before)
             watched.test.restart()
             watched.newest.clear()
+            watched.voices.clear()
             watched.probation = probation.longer()
             _LOG.info("LLM %r fell once: it is looked at again", llm)
         else:
             watched.probation = probation
+
+
+def _of_several(watched: _Watched, drift: Drift, voice: str) -> bool:
+    """Return whether an alarm does not rest on one key alone, with the judgement of `voice` that is tested just now."""
+    since = [*watched.voices, (voice, watched.test.gains)][-watched.test.run_of(drift) :]
+    added: dict[str, float] = {}
+    for name, gains in since:
+        added[name] = added.get(name, 0.0) + gains[drift]
+    loudest = max((gain for name, gain in added.items() if name), default=0.0)
+    return loudest <= 0.0 or sum(added.values()) - loudest >= _OTHERS_SHARE * watched.test.threshold
 
 
 def _part(state: Mapping[str, NDArray[np.float64]], prefix: str) -> dict[str, NDArray[np.float64]]:

@@ -33,10 +33,16 @@ class Taught:
         The quality that was learned, corrected for its source's bias: within [-4, 5].
     weight
         How much it counted, 1 for a judgement with the recipe's noise.
+    voice
+        Name of the key that said it, where there are others that could contradict; empty where there are not.
+    in_predictor
+        Whether the quality predictor learned it, and not the dynamic-feedback score.
     """
 
     target: float
     weight: float
+    voice: str = ""
+    in_predictor: bool = True
 
 
 class Judging:
@@ -93,9 +99,16 @@ class Judging:
         channel = self.channels.channel(source) if self.reliability else FACE_VALUE
         # What its key may not teach, its key may not say of its source either.
         granted = self.shares.grant(llm, feedback.key_id, weight, at_s=feedback.created_at_s)
-        taught = Taught(target=channel.target(value), weight=granted * channel.weight)
+        voice = feedback.key_id if self.shares.bounds(llm, feedback.key_id) else ""
+        by_thumb = self.dynamic is not None and feedback.kind is FeedbackKind.BINARY
+        taught = Taught(
+            target=channel.target(value),
+            weight=granted * channel.weight,
+            voice=voice,
+            in_predictor=not by_thumb,
+        )
         if taught.weight > 0.0:
-            if self.dynamic is not None and feedback.kind is FeedbackKind.BINARY:
+            if self.dynamic is not None and by_thumb:
                 self.dynamic.learn(llm, features, taught.target, expected=forecast, weight=taught.weight)
             else:
                 model.quality.update_corrected(features, taught.target, weight=taught.weight)

@@ -124,6 +124,12 @@ class KeyShares:
         here.add(key, asked=weight, taught=granted)
         return granted
 
+    def bounds(self, llm: str, key_id: str) -> bool:
+        """Return whether there is a bound on what this key may teach of an LLM now."""
+        everywhere, here = self._ledger(_EVERY_LLM), self._ledger(llm)
+        key = self._known(key_id, everywhere)
+        return key != _UNKNOWN and math.isfinite(self._bound(key, everywhere, here))
+
     def merge(self, other: Self) -> None:
         """Add what the keys taught `other`."""
         for llm, theirs in other._ledgers.items():

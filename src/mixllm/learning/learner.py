@@ -447,7 +447,7 @@ class Learner:
         if taught is None:
             return False
         self._queries.add(features[None])
-        if forecast is not None:
+        if forecast is not None and taught.in_predictor:
             self.watch.judged(
                 event.llm, self._models, features, taught, forecast, pool=self._specs, at_s=event.created_at_s
             )

@@ -52,14 +52,6 @@ class Ledger:
         """Return what the calls of an LLM have cost so far."""
         return self._spent_usd.get(llm, 0.0)
 
-    def merge(self, other: Ledger) -> None:
-        """Add what `other` has spent; prices stay, but for LLMs that only `other` knows."""
-        for llm, cost_usd in other._spent_usd.items():
-            self.spend(llm, cost_usd)
-        for llm, history in other._prices.items():
-            self._prices.setdefault(llm, history)
-        self.newest_event_s = max(self.newest_event_s, other.newest_event_s)
-
     def state(self, llms: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         """Return the prices and spending of `llms`, ready to be saved, each array's name begun by the LLM's place."""
         arrays = {"newest_event_s": np.array([self.newest_event_s])}

@@ -141,7 +141,7 @@ _SHARED_PARTS: Mapping[str, _Rule] = {
     "scale": _DECAYING_SUMS,
     "watch": _OWN,
     "newest_event_s": _OWN,
-    # `Learner.merge` adds them, who knows what their rows stand for; a difference tells nothing of them.
+    # `Learner.merge` adds these two, who knows what their rows stand for; of sources a difference tells nothing.
     "density": _Rule(add=lambda mine, _: mine, since=lambda later, _: later, alike=False),
     "judging": _Rule(add=lambda mine, _: mine, since=lambda _, __: _Part(), alike=False),
 }

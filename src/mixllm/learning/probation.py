@@ -70,10 +70,6 @@ class Probation:
         wait = min(2.0 * self.wait, _LONGEST_WAIT)
         return replace(self, wait=wait, due=wait, judged=0.0)
 
-    def merge(self, other: Self) -> Self:
-        """Return the one of both that waits longer: two learners saw the same LLM fall."""
-        return self if self.wait >= other.wait else other
-
     def state(self) -> dict[str, NDArray[np.float64]]:
         """Return everything, ready to be saved."""
         return {**self.before, "counts": np.array([self.wait, self.due, self.judged])}
