@@ -177,11 +177,15 @@ class TagsConfig(Section, frozen=True, kw_only=True):
         Softness of the tags.
     projection_dimension
         Length of the shortened vector.
+    surface
+        Whether predictors also see what a text looks like: its length, options, digits, markup (see
+        `mixllm.encoders.SurfaceEncoder`).
     """
 
     domains: tuple[DomainConfig, ...] = ()
     temperature: float = 0.05
     projection_dimension: int = 64
+    surface: bool = True
 
     def __post_init__(self) -> None:
         names = [domain.name for domain in self.domains]
