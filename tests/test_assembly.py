@@ -108,7 +108,7 @@ def test_defaults() -> None:
         assert router.features.dimension == len(DEFAULT_DOMAINS) + 64 + 9 + 1
         assert isinstance(router.store, MemoryStore)
         assert isinstance(router.clock, SystemClock)
-        assert isinstance(router.maker.policy, UCBPolicy)
+        assert isinstance(router.maker.policy, ThompsonPolicy)
         assert not router.store_prompts
         assert router.learner.reference == "large"
 

@@ -35,7 +35,7 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     Parameters
     ----------
     name
-        ``greedy``, ``ucb``, ``squarecb`` or ``thompson``.
+        ``greedy``, ``ucb`` (the paper's), ``squarecb`` or ``thompson``.
     exploration
         ``ucb``: α.
     gap_weight
@@ -48,10 +48,10 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         LLMs judged less often than this get this share of the traffic between them; 0 switches it off.
     """
 
-    name: Literal["greedy", "ucb", "squarecb", "thompson"] = "ucb"
+    name: Literal["greedy", "ucb", "squarecb", "thompson"] = "thompson"
     exploration: float = 0.01
     gap_weight: float = 100.0
-    scale: float = 1.0
+    scale: float = 0.3
     max_cost_ratio: float | None = None
     min_quality: float | None = None
     warmup_judgements: int = 0

@@ -61,7 +61,7 @@ class LinearBank:
             raise InvalidValueError("models", len(models), f"{count}, one for each row of prior_means")
         for row, model in enumerate(models):
             means[row] = model.mean_from(prior_means[row])
-            covariances[row] = model.covariance
+            covariances[row] = model.covariance_single()
             residual_variances[row] = model.residual_variance()
         return cls(means=means, covariances=covariances, residual_variances=residual_variances)
 

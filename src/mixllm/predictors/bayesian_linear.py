@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from mixllm.predictors.prior import BlockPrior
 from mixllm.types import Estimate
 from mixllm.units import finite, positive
 
-__all__ = ["BayesianLinear"]
+__all__ = ["BayesianLinear", "WithinSums"]
 
 _REFACTOR_EVERY = 2_000
 """Rank-one updates after which the covariance is computed afresh, so that rounding never adds up."""
@@ -30,6 +31,32 @@ _MAX_SUM = 1e40
 
 _PSEUDO_TARGETS = 10.0
 """Weight of the assumed noise beside the residuals that were seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WithinSums:
+    """What one model knows of slopes that several share, its own level eliminated (see `BayesianLinear.within_sums`).
+
+    Parameters
+    ----------
+    count, total
+        n = Σ w, and Σ w y.
+    effective
+        s = n + ρσ².
+    sums
+        g = Σ w z without the constant, shape (D − 1,).
+    moment
+        Σ w z y without the constant, shape (D − 1,).
+    precision
+        (G − ggᵀ/s)/σ² without the constant, shape (D − 1, D − 1).
+    """
+
+    count: float
+    total: float
+    effective: float
+    sums: NDArray[np.float64]
+    moment: NDArray[np.float64]
+    precision: NDArray[np.float64]
 
 
 class BayesianLinear:
@@ -68,6 +95,7 @@ class BayesianLinear:
         self._moment = np.zeros(prior.dimension)
         self._square = 0.0
         self._weight = 0.0
+        self._kept: dict[str, Any] = {}
         self._refactor()
 
     @property
@@ -89,6 +117,37 @@ class BayesianLinear:
         """Return the posterior mean of the weights as it is with another prior mean θ0, shape (D,)."""
         return self._covariance @ (self.prior.precision() * prior_mean + self._moment / self.noise_variance)
 
+    def covariance_single(self) -> NDArray[np.float32]:
+        """Return the posterior covariance in single precision, shape (D, D), read-only; kept until more is learned."""
+        kept: NDArray[np.float32] | None = self._kept.get("covariance")
+        if kept is None:
+            kept = self._kept["covariance"] = self._covariance.astype(np.float32)
+            kept.setflags(write=False)
+        return kept
+
+    def within_sums(self) -> WithinSums:
+        """Return what the model adds to slopes that a pool shares; the same until more is learned.
+
+        Notes
+        -----
+        Of the constant, the last feature, a level a ~ N(a0, 1/ρ) of its own is eliminated: with n = Σ w, g = Σ w z and
+        s = n + ρσ², it is (G − ggᵀ/s)/σ² over the other features.
+        """
+        kept: WithinSums | None = self._kept.get("within")
+        if kept is None:
+            sums = self._gram[-1, :-1].copy()
+            effective = float(self._gram[-1, -1]) + self.prior.bias_precision * self.noise_variance
+            precision = (self._gram[:-1, :-1] - np.outer(sums, sums / effective)) / self.noise_variance
+            kept = self._kept["within"] = WithinSums(
+                count=float(self._gram[-1, -1]),
+                total=float(self._moment[-1]),
+                effective=effective,
+                sums=sums,
+                moment=self._moment[:-1].copy(),
+                precision=precision,
+            )
+        return kept
+
     @property
     def covariance(self) -> NDArray[np.float64]:
         """Posterior covariance of the weights, shape (D, D); a copy."""
@@ -99,6 +158,12 @@ class BayesianLinear:
 
         RSS = Σ w y² − 2 mᵀθ + θᵀGθ needs the additive state alone.
         """
+        kept: float | None = self._kept.get("residual_variance")
+        if kept is None:
+            kept = self._kept["residual_variance"] = self._measured_variance()
+        return kept
+
+    def _measured_variance(self) -> float:
         theta = self.mean
         residual = self._square - 2.0 * float(self._moment @ theta) + float(theta @ self._gram @ theta)
         return (max(0.0, residual) + _PSEUDO_TARGETS * self.noise_variance) / (self._weight + _PSEUDO_TARGETS)
@@ -132,6 +197,7 @@ class BayesianLinear:
         self._square += weight * target * target
         self._weight += weight
         self._updates_since_refactor += 1
+        self._kept = {}
         if self._updates_since_refactor >= _REFACTOR_EVERY:
             self._refactor()
 
@@ -232,6 +298,7 @@ class BayesianLinear:
         self._covariance = (inverse + inverse.T) / 2
         self._information = self.prior.precision() * self.prior.mean() + self._moment / self.noise_variance
         self._updates_since_refactor = 0
+        self._kept = {}
 
     def _checked(self, features: FloatArray) -> NDArray[np.float64]:
         z = np.asarray(features, dtype=np.float64)

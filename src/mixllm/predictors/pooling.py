@@ -44,27 +44,25 @@ def pooled_prior_means(
         return np.zeros((0, slopes.dimension))
     if any(model.dimension != slopes.dimension for model in models):
         raise InvalidValueError("models", [model.dimension for model in models], f"of dimension {slopes.dimension}")
-    states = [model.state() for model in models]
-    noise = np.array([model.noise_variance for model in models])
-    counts = np.array([state["gram"][-1, -1] for state in states])
+    parts = [model.within_sums() for model in models]
+    noise = models[0].noise_variance
     levels = np.array([model.prior.bias_mean for model in models])
-    totals = np.array([state["moment"][-1] for state in states])
+    counts = np.array([part.count for part in parts])
     if share_level:
         # Only of those with data: a sum over more terms rounds otherwise, and LLMs without data must move nobody.
         seen = counts > 0
-        strength = models[0].prior.bias_precision * noise[0]
+        totals = np.array([part.total for part in parts])
+        strength = models[0].prior.bias_precision * noise
         level = (levels[0] * strength + totals[seen].sum()) / (strength + counts[seen].sum())
         levels = np.full(len(models), level)
     precision = np.diag(slopes.precision()[:-1])
     moment = np.zeros(slopes.dimension - 1)
-    for row, state in enumerate(states):
-        if counts[row] == 0:
+    for part, model, own_level in zip(parts, models, levels.tolist(), strict=True):
+        if part.count == 0:
             continue
-        sums = state["gram"][-1, :-1]
-        effective = counts[row] + models[row].prior.bias_precision * noise[row]
-        precision += (state["gram"][:-1, :-1] - np.outer(sums, sums / effective)) / noise[row]
-        level_residual = (totals[row] - counts[row] * levels[row]) / effective
-        moment += (state["moment"][:-1] - sums * (levels[row] + level_residual)) / noise[row]
+        level_residual = (part.total - part.count * own_level) / part.effective
+        precision += part.precision
+        moment += (part.moment - part.sums * (own_level + level_residual)) / model.noise_variance
     means = np.empty((len(models), slopes.dimension))
     means[:, :-1] = np.linalg.solve(precision, moment)
     means[:, -1] = levels
