@@ -95,7 +95,7 @@ def _config(
             "lambda": settings.trade_off,
             "reference_llm": reference,
             "caution": 1.5,
-            "policy": {"name": "ucb", "exploration": 1.0, "warmup_judgements": 10, "warmup_share": 0.2},
+            "policy": {"name": "thompson", "scale": 0.3, "warmup_judgements": 20, "warmup_share": 0.3},
         },
         "store": {"path": str(folder / "demo.db")},
         "gateway": {"port": gateway_port},
