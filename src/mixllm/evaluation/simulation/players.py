@@ -91,6 +91,10 @@ def _warm(exploration: float) -> PolicyConfig:
     return PolicyConfig(name="ucb", exploration=exploration, warmup_judgements=10, warmup_share=0.2)
 
 
+def _as_the_demo(scale: float) -> PolicyConfig:
+    return PolicyConfig(name="thompson", scale=scale, warmup_judgements=20, warmup_share=0.3)
+
+
 POLICIES: dict[str, Callable[[Seat, float | None], Player]] = {
     OURS: lambda seat, _: _mixllm(seat, PolicyConfig()),
     "mixllm-greedy": lambda seat, _: _mixllm(seat, PolicyConfig(name="greedy")),
@@ -98,7 +102,7 @@ POLICIES: dict[str, Callable[[Seat, float | None], Player]] = {
     "mixllm-squarecb": lambda seat, gap: _mixllm(seat, PolicyConfig(name="squarecb", gap_weight=_or(gap, 100.0))),
     "mixllm-thompson": lambda seat, scale: _mixllm(seat, PolicyConfig(name="thompson", scale=_or(scale, 1.0))),
     "mixllm-warm": lambda seat, alpha: _mixllm(seat, _warm(_or(alpha, 1.0))),
-    "mixllm-demo": lambda seat, alpha: _mixllm(seat, _warm(_or(alpha, 1.0)), caution=1.5),
+    "mixllm-demo": lambda seat, scale: _mixllm(seat, _as_the_demo(_or(scale, 0.3)), caution=1.5),
     "paretobandit": lambda seat, alpha: ParetoBandit(
         pool=seat.pool, dimension=seat.dimension, seed=seat.seed, alpha=alpha
     ),
