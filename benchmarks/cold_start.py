@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measuring import store
 from mixllm import LLMSpec, Outcome, Query, Router
-from mixllm.config import PolicyConfig, RoutingConfig
+from mixllm.config import LearningConfig, PolicyConfig, RoutingConfig
 from mixllm.logs import RoutingLog, read_log
 from mixllm.playback import AnswerBook, synthetic_log
 
@@ -48,7 +48,7 @@ def main() -> None:
         "reference": reference,
         "queries": min(arguments.queries, len(log)),
         "seeds": arguments.seeds,
-        "routing": "as the demo: thompson 0.3, warm-up of 20 judgements at 30 %, caution 1.5",
+        "routing": "as the demo: thompson 0.3, warm-up of 20 judgements at 30 %, caution 1.5, level precision 300",
         "singles": _singles(log, reference),
         "lambdas": {trade_off: _summary(parts) for trade_off, parts in runs.items()},
     }
@@ -71,6 +71,7 @@ def _run(
     router = Router(
         llms=[LLMSpec(name=llm, price=book.price(llm)) for llm in log.llms],
         routing=RoutingConfig(trade_off=trade_off, reference_llm=reference, caution=1.5, policy=policy),
+        learning=LearningConfig(recipe={"level_precision": 300.0}),
         seed=seed,
     )
     chosen: list[int] = []
