@@ -14,7 +14,7 @@ from mixllm.units import positive
 
 __all__ = ["ThompsonPolicy", "probability_of_best"]
 
-_STEPS = np.linspace(-5.0, 5.0, 25)
+_STEPS = np.linspace(-5.0, 5.0, 33)
 _MIN_STD = 1e-9
 
 
@@ -24,7 +24,7 @@ def probability_of_best(means: NDArray[np.float64], stds: NDArray[np.float64]) -
     Notes
     -----
     P(l) = ∫ Π_{j≠l} Φ_j(s) dΦ_l(s), summed over the points of a grid over ±5 standard deviations of every Gaussian, so
-    that the narrowest and the widest are both resolved; right to about 0.002. Sampling from it is Thompson sampling,
+    that the narrowest and the widest are both resolved; right to about 0.003. Sampling from it is Thompson sampling,
     and the probability is known rather than estimated by drawing. Standard deviations below a billionth of the largest
     mean (or of 1) count as that. A Gaussian that ends, at 5 standard deviations, below where another begins has
     probability 0: of a pool, few come into question for a query, and the time grows with the square of their number.
