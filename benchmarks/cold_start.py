@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measuring import store
 from mixllm import LLMSpec, Outcome, Query, Router
-from mixllm.config import PolicyConfig, RoutingConfig
+from mixllm.config import LearningConfig, PolicyConfig, RoutingConfig
 from mixllm.logs import RoutingLog, read_log
 from mixllm.playback import AnswerBook, synthetic_log
 
@@ -30,12 +30,12 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--reference", help="LLM to compare with; without it the strongest")
-    parser.add_argument("--lambdas", type=float, nargs="+", default=[2.0, 4.0, 6.0, 9.0])
+    parser.add_argument("--lambdas", type=float, nargs="+", default=[2.0, 4.0, 7.0, 10.0])
     parser.add_argument("--figure", type=Path, help="where to write the frontier as SVG")
     arguments = parser.parse_args()
     log = read_log(arguments.data) if arguments.data else synthetic_log(queries=arguments.queries, seed=0)
     reference = arguments.reference or log.strongest()
-    policy = PolicyConfig(name="ucb", exploration=1.0, warmup_judgements=10, warmup_share=0.2)
+    policy = PolicyConfig(name="thompson", scale=0.3, warmup_judgements=20, warmup_share=0.3)
     runs = {
         f"{trade_off:g}": [
             _run(log, reference=reference, trade_off=trade_off, policy=policy, queries=arguments.queries, seed=seed)
@@ -48,7 +48,7 @@ def main() -> None:
         "reference": reference,
         "queries": min(arguments.queries, len(log)),
         "seeds": arguments.seeds,
-        "routing": "as the demo: ucb 1.0, warm-up of 10 judgements at 20 %, caution 1.5",
+        "routing": "as the demo: thompson 0.3, warm-up of 20 judgements at 30 %, caution 1.5, level precision 300",
         "singles": _singles(log, reference),
         "lambdas": {trade_off: _summary(parts) for trade_off, parts in runs.items()},
     }
@@ -71,6 +71,7 @@ def _run(
     router = Router(
         llms=[LLMSpec(name=llm, price=book.price(llm)) for llm in log.llms],
         routing=RoutingConfig(trade_off=trade_off, reference_llm=reference, caution=1.5, policy=policy),
+        learning=LearningConfig(recipe={"level_precision": 300.0}),
         seed=seed,
     )
     chosen: list[int] = []

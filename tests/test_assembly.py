@@ -54,7 +54,7 @@ from mixllm.decision import (
     UCBPolicy,
     WarmUpPolicy,
 )
-from mixllm.encoders import EndpointEncoder, HashingEncoder, StaticEncoder, TransformerEncoder
+from mixllm.encoders import EndpointEncoder, HashingEncoder, StaticEncoder, SurfaceEncoder, TransformerEncoder
 from mixllm.errors import (
     ConfigError,
     EncoderError,
@@ -119,18 +119,25 @@ def test_parameters_reach_their_attributes() -> None:
 
 def test_defaults() -> None:
     with Router(llms=SPECS) as router:
-        assert isinstance(router.encoder, StaticEncoder)
+        assert isinstance(router.encoder, SurfaceEncoder)
+        assert isinstance(router.encoder.base, StaticEncoder)
         assert router.features.tags == tuple(domain.name for domain in DEFAULT_DOMAINS)
-        assert router.features.dimension == len(DEFAULT_DOMAINS) + 64 + 1
+        assert router.features.dimension == len(DEFAULT_DOMAINS) + 64 + 9 + 1
         assert isinstance(router.store, MemoryStore)
         assert isinstance(router.clock, SystemClock)
         policy = router.maker.policy
         assert isinstance(policy, WarmUpPolicy)
-        assert isinstance(policy.policy, UCBPolicy)
+        assert isinstance(policy.policy, ThompsonPolicy)
         assert (policy.judgements, policy.newcomer_judgements, policy.newcomer_optimism) == (0, 500, 1.25)
         assert policy.max_cost_usd is None
         assert not router.store_prompts
         assert router.learner.reference == "large"
+
+
+def test_without_surface_features_the_encoder_is_the_base() -> None:
+    with Router(llms=SPECS, tags=TagsConfig(surface=False)) as router:
+        assert isinstance(router.encoder, StaticEncoder)
+        assert router.features.dimension == len(DEFAULT_DOMAINS) + 64 + 1
 
 
 def test_an_unknown_reference_is_named() -> None:

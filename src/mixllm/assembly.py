@@ -36,7 +36,7 @@ from mixllm.decision import (
     UCBPolicy,
     WarmUpPolicy,
 )
-from mixllm.encoders import HashingEncoder, StaticEncoder
+from mixllm.encoders import HashingEncoder, StaticEncoder, SurfaceEncoder
 from mixllm.errors import ConfigError, EncoderError, InvalidValueError, RegistryError, StateError, did_you_mean
 from mixllm.interfaces import Clock, Encoder, FeatureMap, Policy, Store
 from mixllm.learning import Bases, Checkpoint, Learner, LearningWorker, Recipe
@@ -63,6 +63,7 @@ __all__ = [
     "build_recipe",
     "build_shadows",
     "build_store",
+    "build_untrained_encoder",
 ]
 
 
@@ -137,12 +138,13 @@ class Router(RouterCore):
         self.learning_config = learning or LearningConfig()
         self.trained = trained
         self.bases = bases
-        built_encoder = build_encoder(self.encoder_config)
+        built_encoder: Encoder
         features: FeatureMap
         if trained is None:
+            built_encoder = build_untrained_encoder(self.encoder_config, self.tags_config)
             features = build_features(self.tags_config, built_encoder)
         else:
-            built_encoder, features = trained.build(built_encoder)
+            built_encoder, features = trained.build(build_encoder(self.encoder_config))
         learner = Learner(
             features=features,
             encoding_dimension=built_encoder.dimension,
@@ -360,6 +362,12 @@ class Router(RouterCore):
         )
 
 
+def build_untrained_encoder(config: EncoderConfig, tags: TagsConfig) -> Encoder:
+    """Return what encodes for a router without trained features: with surface features where `tags` asks for them."""
+    base = build_encoder(config)
+    return SurfaceEncoder(base=base) if tags.surface else base
+
+
 def build_encoder(config: EncoderConfig) -> Encoder:
     """Return the encoder that `config` names."""
     if config.kind == "hashing":
@@ -378,13 +386,19 @@ def build_encoder(config: EncoderConfig) -> Encoder:
 
 
 def build_features(config: TagsConfig, encoder: Encoder) -> FeatureMap:
-    """Return the feature map that `config` describes, over the encodings of `encoder`."""
+    """Return the feature map that `config` describes, over the encodings of `encoder`.
+
+    Surface features are read where `encoder` gives them.
+    """
+    base, surface = encoder, 0
+    if isinstance(encoder, SurfaceEncoder):
+        base, surface = encoder.base, encoder.dimension - encoder.base.dimension
     domains = tuple(Domain(name=domain.name, description=domain.description) for domain in config.domains)
     tagger = PrototypeTagger.from_domains(
-        encoder=encoder, domains=domains or DEFAULT_DOMAINS, temperature=config.temperature
+        encoder=base, domains=domains or DEFAULT_DOMAINS, temperature=config.temperature
     )
-    dimension = min(config.projection_dimension, encoder.dimension)
-    return TagFeatures(tagger=tagger, projection=TruncatedProjection(centre=tagger.centre, dimension=dimension))
+    projection = TruncatedProjection(centre=tagger.centre, dimension=min(config.projection_dimension, base.dimension))
+    return TagFeatures(tagger=tagger, projection=projection, surface=surface)
 
 
 def build_policy(config: PolicyConfig) -> Policy:

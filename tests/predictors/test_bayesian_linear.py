@@ -257,3 +257,36 @@ def test_the_order_of_learning_does_not_matter(targets: list[float], weights: li
     assert one.predict(at).mean == pytest.approx(other.predict(at).mean, rel=1e-5, abs=1e-6)
     assert one.predict(at).std == pytest.approx(other.predict(at).std, rel=1e-5)
     assert one.residual_variance() > 0
+
+
+@pytest.mark.parametrize("change", ["update", "update_many", "merge", "load_state"])
+def test_what_is_kept_is_made_anew_once_more_is_learned(change: str) -> None:
+    prior = BlockPrior(tags=1, embedding=2, tag_precision=1, embedding_precision=2, bias_precision=3, bias_mean=0.5)
+    rng = np.random.default_rng(5)
+    rows, targets = rng.normal(size=(6, 4)), rng.normal(size=6)
+    rows[:, -1] = 1.0
+    model, whole = (BayesianLinear(prior=prior, noise_variance=0.3) for _ in range(2))
+    model.update_many(rows[:3], targets[:3])
+    assert model.within_sums() is model.within_sums()
+    before = model.revision, model.within_sums(), model.residual_variance()
+    whole.update_many(rows, targets)
+    if change == "update":
+        for z, y in zip(rows[3:], targets[3:], strict=True):
+            model.update(z, float(y))
+    elif change == "update_many":
+        model.update_many(rows[3:], targets[3:])
+    elif change == "merge":
+        other = model.clone()
+        other.update_many(rows[3:], targets[3:])
+        model.merge(other)
+    else:
+        model.load_state(whole.state())
+    assert model.covariance == pytest.approx(whole.covariance, rel=1e-5)
+    assert model.residual_variance() == pytest.approx(whole.residual_variance())
+    within = model.within_sums()
+    gram, sums = rows.T @ rows, rows.sum(axis=0)[:-1]
+    assert within.precision == pytest.approx((gram[:-1, :-1] - np.outer(sums, sums) / (6 + 3 * 0.3)) / 0.3)
+    assert (within.count, within.total) == pytest.approx((6.0, targets.sum()))
+    assert model.revision > before[0]
+    assert before[1] is not within
+    assert before[2] != model.residual_variance()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mixllm.encoders import HashingEncoder
+from mixllm.encoders import HashingEncoder, SurfaceEncoder
+from mixllm.encoders.surface import surface_features
+from mixllm.errors import InvalidValueError
 from mixllm.tags import Domain, PrototypeTagger, TagFeatures, TruncatedProjection
 
 ENCODER = HashingEncoder(dimension=16)
@@ -51,3 +53,20 @@ def test_results_are_the_callers_own() -> None:
 def test_the_fingerprint_tells_maps_apart() -> None:
     assert features().fingerprint == features().fingerprint
     assert len({features().fingerprint, features(temperature=0.2).fingerprint, features(dimension=4).fingerprint}) == 3
+
+
+def test_surface_features_stand_between_the_projection_and_the_constant() -> None:
+    plain, text = features(), "what are the words of 3?"
+    made = TagFeatures(tagger=plain.tagger, projection=plain.projection, surface=9)
+    z = made.features(SurfaceEncoder(base=ENCODER).encode(text))
+    assert (made.surface, made.dimension, z.shape) == (9, plain.dimension + 9, (plain.dimension + 9,))
+    assert z[:8] == pytest.approx(plain.features(ENCODER.encode(text))[:8], abs=1e-5)
+    assert z[8:-1] == pytest.approx(surface_features(text), abs=1e-5)
+    assert z[-1] == 1.0
+    assert made.fingerprint == f"{plain.fingerprint}/surface-9"
+
+
+def test_a_number_of_surface_features_below_0_is_refused() -> None:
+    plain = features()
+    with pytest.raises(InvalidValueError, match="surface"):
+        TagFeatures(tagger=plain.tagger, projection=plain.projection, surface=-1)

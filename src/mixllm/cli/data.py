@@ -175,12 +175,12 @@ def _store_and_encoder(config_path: Path, store_path: Path | None) -> tuple[Path
     source = click.get_current_context().get_parameter_source("config_path")
     if store_path is not None and source is ParameterSource.DEFAULT:
         return store_path, _UNKNOWN_ENCODER
-    from mixllm.assembly import build_encoder
+    from mixllm.assembly import build_untrained_encoder
 
     config = read_config(config_path)
     if store_path is None and config.store.kind == "memory":
         raise ConfigError(f"{config_path}: store.kind is memory, which no other process can read. Set it to sqlite.")
-    return store_path or Path(config.store.path), build_encoder(config.encoder).fingerprint
+    return store_path or Path(config.store.path), build_untrained_encoder(config.encoder, config.tags).fingerprint
 
 
 def _fields(value: object) -> dict[str, Any]:

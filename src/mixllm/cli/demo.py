@@ -29,7 +29,7 @@ __all__ = ["command"]
 @click.option("--concurrency", default=32, show_default=True, help="Requests under way at the same time.")
 @click.option("--speed", default=20.0, show_default=True, help="How many times faster than recorded the LLMs answer.")
 @click.option("--seed", default=0, show_default=True, help="Of the queries' order, and of the synthetic log.")
-@click.option("--lambda", "trade_off", default=6.0, show_default=True, help="The larger, the more quality counts.")
+@click.option("--lambda", "trade_off", default=7.0, show_default=True, help="The larger, the more quality counts.")
 @click.option("--keep", is_flag=True, help="Leave the gateway up at the end, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(

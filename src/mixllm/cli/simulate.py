@@ -8,11 +8,12 @@ from typing import get_args
 import click
 from rich.console import Console
 
+from mixllm.assembly import build_untrained_encoder
 from mixllm.cli.options import json_option
 from mixllm.cli.output import print_json, print_line
 from mixllm.cli.progress import progress_bar
 from mixllm.cli.tables import cell, console, plain_table
-from mixllm.encoders import StaticEncoder
+from mixllm.config import EncoderConfig, TagsConfig
 from mixllm.errors import MixLLMError
 from mixllm.evaluation.simulation.players import OURS, POLICIES, checked_policies
 from mixllm.evaluation.simulation.plots import write_figures
@@ -140,7 +141,9 @@ def _dataset(folder: Path, *, label: str | None, reference: str | None) -> Datas
         log = open_log(folder)
         if reference is not None and reference not in log.llms:
             raise MixLLMError(f"The log has no LLM named {reference!r}. It has: {', '.join(log.llms)}.")
-        return prepare(log, encoder=StaticEncoder.wordllama(), label=label, reference=reference)
+        return prepare(
+            log, encoder=build_untrained_encoder(EncoderConfig(), TagsConfig()), label=label, reference=reference
+        )
 
 
 def _show(results: SimulationResults) -> None:

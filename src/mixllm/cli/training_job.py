@@ -243,9 +243,9 @@ def _known_encodings(log: RoutingLog, base: StaticEncoder) -> NDArray[np.float32
     """Return the base's encodings out of those that an export has; None where they are of another encoder."""
     if log.encodings is None or log.encoder is None:
         return None
-    if log.encoder != base.fingerprint and not log.encoder.startswith(f"{base.fingerprint}+lexical-"):
+    if log.encoder != base.fingerprint and not log.encoder.startswith(f"{base.fingerprint}+"):
         return None
-    # A trained encoder has the base's in front of its lexical block, scaled together with it.
+    # The base's stand in front of a trained encoder's lexical block, or of surface features, scaled together with them.
     return unit_block(log.encodings, base.dimension)[:, : base.dimension]
 
 

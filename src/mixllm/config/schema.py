@@ -40,7 +40,7 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     Parameters
     ----------
     name
-        ``greedy``, ``ucb``, ``squarecb`` or ``thompson``.
+        ``greedy``, ``ucb`` (the paper's), ``squarecb`` or ``thompson``.
     exploration
         ``ucb``: α.
     gap_weight
@@ -58,10 +58,10 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         An LLM whose calls have cost more than this is not explored so any further; None: no bound.
     """
 
-    name: Literal["greedy", "ucb", "squarecb", "thompson"] = "ucb"
+    name: Literal["greedy", "ucb", "squarecb", "thompson"] = "thompson"
     exploration: float = 0.01
     gap_weight: float = 100.0
-    scale: float = 1.0
+    scale: float = 0.3
     max_cost_ratio: float | None = None
     min_quality: float | None = None
     warmup_judgements: int = 0
@@ -250,11 +250,15 @@ class TagsConfig(Section, frozen=True, kw_only=True):
         Softness of the tags.
     projection_dimension
         Length of the shortened vector.
+    surface
+        Whether predictors also see what a text looks like: its length, options, digits, markup (see
+        `mixllm.encoders.SurfaceEncoder`).
     """
 
     domains: tuple[DomainConfig, ...] = ()
     temperature: float = 0.05
     projection_dimension: int = 64
+    surface: bool = True
 
     def __post_init__(self) -> None:
         names = [domain.name for domain in self.domains]

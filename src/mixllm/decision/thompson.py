@@ -14,7 +14,7 @@ from mixllm.units import positive
 
 __all__ = ["ThompsonPolicy", "probability_of_best"]
 
-_STEPS = np.linspace(-6.0, 6.0, 65)
+_STEPS = np.linspace(-5.0, 5.0, 33)
 _MIN_STD = 1e-9
 
 
@@ -23,10 +23,11 @@ def probability_of_best(means: NDArray[np.float64], stds: NDArray[np.float64]) -
 
     Notes
     -----
-    P(l) = ∫ Π_{j≠l} Φ_j(s) dΦ_l(s), summed over the points of a grid over ±6 standard deviations of every Gaussian, so
-    that the narrowest and the widest are both resolved; right to about 0.001. Sampling from it is Thompson sampling,
+    P(l) = ∫ Π_{j≠l} Φ_j(s) dΦ_l(s), summed over the points of a grid over ±5 standard deviations of every Gaussian, so
+    that the narrowest and the widest are both resolved; right to about 0.003. Sampling from it is Thompson sampling,
     and the probability is known rather than estimated by drawing. Standard deviations below a billionth of the largest
-    mean (or of 1) count as that.
+    mean (or of 1) count as that. A Gaussian that ends, at 5 standard deviations, below where another begins has
+    probability 0: of a pool, few come into question for a query, and the time grows with the square of their number.
 
     Examples
     --------
@@ -34,9 +35,22 @@ def probability_of_best(means: NDArray[np.float64], stds: NDArray[np.float64]) -
     array([0.5, 0.5])
     """
     spread = np.maximum(stds, _MIN_STD * max(1.0, float(np.abs(means).max())))
+    reach = _STEPS[-1] * spread
+    likely = np.flatnonzero(means + reach >= (means - reach).max())
+    probabilities = np.zeros(len(means))
+    probabilities[likely] = _of_likely(means[likely], spread[likely])
+    return probabilities
+
+
+def _of_likely(means: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    if len(means) == 1:
+        return np.ones(1)
     points = np.sort((means[:, None] + spread[:, None] * _STEPS).ravel())
-    with np.errstate(over="ignore"):  # Infinitely many standard deviations away is as far as 40.
-        cdf = _normal_cdf(np.clip((points[:, None] - means) / spread, -40.0, 40.0))
+    with np.errstate(over="ignore"):  # Infinitely many standard deviations away is as far as 8.
+        places = ((points[:, None] - means) / spread).clip(-_REACH, _REACH)
+    places += _REACH
+    places *= _PER_STD
+    cdf = _CDF.take(np.rint(places, out=places).astype(np.intp))
     others = cdf.prod(axis=1, keepdims=True) / cdf
     steps = np.maximum(np.diff(cdf, axis=0), 0.0)
     weights = (steps * (others[1:] + others[:-1])).sum(axis=0)
@@ -54,6 +68,12 @@ def _normal_cdf(x: NDArray[np.float64]) -> NDArray[np.float64]:
     upper = np.exp(-0.5 * x**2) / np.sqrt(2.0 * np.pi) * series
     cdf: NDArray[np.float64] = np.clip(np.where(x >= 0, 1.0 - upper, upper), 1e-300, 1.0)
     return cdf
+
+
+_REACH = 8.0
+_PER_STD = 512
+_CDF = _normal_cdf(np.linspace(-_REACH, _REACH, int(2 * _REACH * _PER_STD) + 1))
+"""Φ at 512 points a standard deviation: the nearest is right to 0.0004, in a third of the time of computing it."""
 
 
 class ThompsonPolicy:

@@ -95,8 +95,10 @@ def _config(
             "lambda": settings.trade_off,
             "reference_llm": reference,
             "caution": 1.5,
-            "policy": {"name": "ucb", "exploration": 1.0, "warmup_judgements": 10, "warmup_share": 0.2},
+            "policy": {"name": "thompson", "scale": 0.3, "warmup_judgements": 20, "warmup_share": 0.3},
         },
+        # Prices tell much of a pool that is made of a few families: runs then differ less in what they settle on.
+        "learning": {"recipe": {"level_precision": 300.0}},
         "store": {"path": str(folder / "demo.db")},
         "gateway": {"port": gateway_port},
     }

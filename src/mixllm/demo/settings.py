@@ -35,7 +35,7 @@ class DemoSettings(Value, frozen=True, kw_only=True):
     concurrency: int = 32
     speed: float = 20.0
     seed: int = 0
-    trade_off: float = 6.0
+    trade_off: float = 7.0
 
     def __post_init__(self) -> None:
         for name in ("queries", "concurrency"):

@@ -1,7 +1,8 @@
 """Text to vectors: what a chat asks, and the encoders that turn it into a unit vector.
 
 `query_from_messages` finds the last real human ask in a chat. `StaticEncoder` is the default encoder (static token
-vectors, no download), `LexicalEncoder` what training makes of it; `TransformerEncoder` runs a sentence transformer of a
+vectors, no download), `SurfaceEncoder` adds what a text looks like to any of them, `LexicalEncoder` is what training
+makes of the default one; `TransformerEncoder` runs a sentence transformer of a
 local folder, `EndpointEncoder` asks a ``/v1/embeddings`` endpoint; `HashingEncoder` is the deterministic double for
 tests. Encoders are loaded when they are first asked for, so that importing this room loads neither a tokenizer nor
 NumPy.
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mixllm.encoders.hashing import HashingEncoder
     from mixllm.encoders.lexical import LexicalEncoder
     from mixllm.encoders.static import StaticEncoder
+    from mixllm.encoders.surface import SurfaceEncoder
     from mixllm.encoders.transformer import TransformerEncoder
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "HashingEncoder",
     "LexicalEncoder",
     "StaticEncoder",
+    "SurfaceEncoder",
     "TransformerEncoder",
     "head_and_tail",
     "last_human_ask",
@@ -39,6 +42,7 @@ _LOADED_LATER = {
     "HashingEncoder": "mixllm.encoders.hashing",
     "LexicalEncoder": "mixllm.encoders.lexical",
     "StaticEncoder": "mixllm.encoders.static",
+    "SurfaceEncoder": "mixllm.encoders.surface",
     "TransformerEncoder": "mixllm.encoders.transformer",
 }
 

@@ -87,8 +87,8 @@ class Recipe:
     tag_precision: float = 150.0
     embedding_precision: float = 400.0
     level_precision: float = 100.0
-    pool_tag_precision: float = 20.0
-    pool_embedding_precision: float = 30.0
+    pool_tag_precision: float = 60.0
+    pool_embedding_precision: float = 90.0
     quality_noise_variance: float = 0.2
     quality_at_one_usd: float = 0.8
     quality_per_price_decade: float = 0.25

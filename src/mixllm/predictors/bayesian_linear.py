@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from mixllm.predictors.prior import BlockPrior
 from mixllm.types import Estimate
 from mixllm.units import finite, fraction, positive
 
-__all__ = ["BayesianLinear"]
+__all__ = ["BayesianLinear", "WithinSums"]
 
 _REFACTOR_EVERY = 2_000
 """Rank-one updates after which the covariance is computed afresh, so that rounding never adds up."""
@@ -33,6 +34,32 @@ _PSEUDO_TARGETS = 10.0
 
 _LIFETIME = "lifetime_"
 """Prefix of the state arrays of everything ever learned, where some of it has been forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WithinSums:
+    """What one model knows of slopes that several share, its own level eliminated (see `BayesianLinear.within_sums`).
+
+    Parameters
+    ----------
+    count, total
+        n = Σ w, and Σ w y.
+    effective
+        s = n + ρσ².
+    sums
+        g = Σ w z without the constant, shape (D − 1,).
+    moment
+        Σ w z y without the constant, shape (D − 1,).
+    precision
+        (G − ggᵀ/s)/σ² without the constant, shape (D − 1, D − 1).
+    """
+
+    count: float
+    total: float
+    effective: float
+    sums: NDArray[np.float64]
+    moment: NDArray[np.float64]
+    precision: NDArray[np.float64]
 
 
 class BayesianLinear:
@@ -74,6 +101,7 @@ class BayesianLinear:
         self._weight = 0.0
         self._revision = 0
         self._lifetime: dict[str, NDArray[np.float64]] | None = None  # None: nothing was ever forgotten.
+        self._kept: dict[str, Any] = {}
         self._refactor()
 
     @property
@@ -100,28 +128,47 @@ class BayesianLinear:
         """Return the posterior mean of the weights as it is with another prior mean θ0, shape (D,)."""
         return self._covariance @ (self._prior_precision * prior_mean + self._moment / self.noise_variance)
 
+    def within_sums(self) -> WithinSums:
+        """Return what the model adds to slopes that a pool shares, from all it ever learned; kept until it learns more.
+
+        Notes
+        -----
+        Of the constant, the last feature, a level a ~ N(a0, 1/ρ) of its own is eliminated: with n = Σ w, g = Σ w z and
+        s = n + ρσ², it is (G − ggᵀ/s)/σ² over the other features.
+        """
+        kept: WithinSums | None = self._kept.get("within")
+        if kept is None:
+            # Also of what was forgotten since: that must not move the others.
+            gram, moment = self._lifetime_sums()
+            sums = gram[-1, :-1].copy()
+            effective = float(gram[-1, -1]) + self.prior.bias_precision * self.noise_variance
+            precision = (gram[:-1, :-1] - np.outer(sums, sums / effective)) / self.noise_variance
+            kept = self._kept["within"] = WithinSums(
+                count=float(gram[-1, -1]),
+                total=float(moment[-1]),
+                effective=effective,
+                sums=sums,
+                moment=moment[:-1].copy(),
+                precision=precision,
+            )
+        return kept
+
     @property
     def covariance(self) -> NDArray[np.float64]:
         """Posterior covariance of the weights, shape (D, D); a copy."""
         return self._covariance.copy()
-
-    @property
-    def sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Σ w z zᵀ, shape (D, D), and Σ w z y, shape (D,), as they are inside: to be read at once, never changed."""
-        return self._gram, self._moment
-
-    @property
-    def lifetime_sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """As `sums`, of everything ever learned, forgotten or not."""
-        if self._lifetime is None:
-            return self.sums
-        return self._lifetime["gram"], self._lifetime["moment"]
 
     def residual_variance(self) -> float:
         """Return the mean squared residual of what was learned, shrunk towards `noise_variance` by ten pseudo-targets.
 
         RSS = Σ w y² − 2 mᵀθ + θᵀGθ needs the additive state alone.
         """
+        kept: float | None = self._kept.get("residual_variance")
+        if kept is None:
+            kept = self._kept["residual_variance"] = self._measured_variance()
+        return kept
+
+    def _measured_variance(self) -> float:
         theta = self.mean
         residual = self._square - 2.0 * float(self._moment @ theta) + float(theta @ self._gram @ theta)
         return (max(0.0, residual) + _PSEUDO_TARGETS * self.noise_variance) / (self._weight + _PSEUDO_TARGETS)
@@ -165,6 +212,7 @@ class BayesianLinear:
         self._weight += weight
         self._revision += 1
         self._updates_since_refactor += 1
+        self._kept = {}
         if self._updates_since_refactor >= _REFACTOR_EVERY:
             self._refactor()
 
@@ -285,6 +333,11 @@ class BayesianLinear:
         """Return an untrained copy with the same parameters."""
         return type(self)(prior=self.prior, noise_variance=self.noise_variance)
 
+    def _lifetime_sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self._lifetime is None:
+            return self._gram, self._moment
+        return self._lifetime["gram"], self._lifetime["moment"]
+
     def _sums(self) -> dict[str, NDArray[np.float64]]:
         return {
             "gram": self._gram.copy(),
@@ -328,6 +381,7 @@ class BayesianLinear:
         self._information = self._prior_precision * self.prior.mean() + self._moment / self.noise_variance
         self._updates_since_refactor = 0
         self._revision += 1
+        self._kept = {}
 
     def _checked(self, features: FloatArray) -> NDArray[np.float64]:
         z = np.asarray(features, dtype=np.float64)

@@ -44,28 +44,25 @@ def pooled_prior_means(
         return np.zeros((0, slopes.dimension))
     if any(model.dimension != slopes.dimension for model in models):
         raise InvalidValueError("models", [model.dimension for model in models], f"of dimension {slopes.dimension}")
-    # Also of what an LLM has forgotten since: that must not move the others.
-    states = [model.lifetime_sums for model in models]
-    noise = np.array([model.noise_variance for model in models])
-    counts = np.array([gram[-1, -1] for gram, _ in states])
+    parts = [model.within_sums() for model in models]
+    noise = models[0].noise_variance
     levels = np.array([model.prior.bias_mean for model in models])
-    totals = np.array([sums[-1] for _, sums in states])
+    counts = np.array([part.count for part in parts])
     if share_level:
         # Only of those with data: a sum over more terms rounds otherwise, and LLMs without data must move nobody.
         seen = counts > 0
-        strength = models[0].prior.bias_precision * noise[0]
+        totals = np.array([part.total for part in parts])
+        strength = models[0].prior.bias_precision * noise
         level = (levels[0] * strength + totals[seen].sum()) / (strength + counts[seen].sum())
         levels = np.full(len(models), level)
     precision = np.diag(slopes.precision()[:-1])
     moment = np.zeros(slopes.dimension - 1)
-    for row, (gram, targets) in enumerate(states):
-        if counts[row] == 0:
+    for part, model, own_level in zip(parts, models, levels.tolist(), strict=True):
+        if part.count == 0:
             continue
-        sums = gram[-1, :-1]
-        effective = counts[row] + models[row].prior.bias_precision * noise[row]
-        precision += (gram[:-1, :-1] - np.outer(sums, sums / effective)) / noise[row]
-        level_residual = (totals[row] - counts[row] * levels[row]) / effective
-        moment += (targets[:-1] - sums * (levels[row] + level_residual)) / noise[row]
+        level_residual = (part.total - part.count * own_level) / part.effective
+        precision += part.precision
+        moment += (part.moment - part.sums * (own_level + level_residual)) / model.noise_variance
     means = np.empty((len(models), slopes.dimension))
     means[:, :-1] = np.linalg.solve(precision, moment)
     means[:, -1] = levels

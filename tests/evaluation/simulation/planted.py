@@ -6,9 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from mixllm.assembly import build_features
-from mixllm.config import TagsConfig
-from mixllm.encoders import StaticEncoder
+from mixllm.assembly import build_features, build_untrained_encoder
+from mixllm.config import EncoderConfig, TagsConfig
 from mixllm.evaluation.simulation.players import Seat
 from mixllm.evaluation.simulation.stream import Stream, StreamSettings
 from mixllm.evaluation.splits import Dataset, prepare
@@ -22,7 +21,7 @@ LLMS = ("first-topic", "second-topic", "dear")
 
 @cache
 def encoder() -> Encoder:
-    return StaticEncoder.wordllama()
+    return build_untrained_encoder(EncoderConfig(), TagsConfig())
 
 
 @cache
@@ -59,6 +58,6 @@ def make_stream(settings: StreamSettings | None = None, *, seed: int = 0, data: 
     return Stream(dataset=data or topic_data(), features=features(), settings=settings or StreamSettings(), seed=seed)
 
 
-def make_seat(stream: Stream, *, seed: int = 0, reference: str = "dear") -> Seat:
+def make_seat(stream: Stream, *, seed: int = 0, reference: str = "dear", data: Dataset | None = None) -> Seat:
     ranked = ("dear", "first-topic", "second-topic")
-    return Seat.at(stream, ranked=ranked, reference=stream.listed(reference), seed=seed)
+    return Seat.at(stream, dataset=data or topic_data(), ranked=ranked, reference=stream.listed(reference), seed=seed)

@@ -8,7 +8,9 @@ from tests.evaluation.simulation.planted import features, make_seat, make_stream
 from tests.evaluation.simulation.recording import Recording
 
 from mixllm.errors import InvalidValueError, MissingExtraError
+from mixllm.evaluation.contender import Predictions, TestData, TrainingData
 from mixllm.evaluation.simulation.mixllm_player import MixLLMPlayer
+from mixllm.evaluation.simulation.peers import trained_offline
 from mixllm.evaluation.simulation.peers.epsilon_greedy import EpsilonGreedy
 from mixllm.evaluation.simulation.players import DEFAULT_POLICIES, checked_policies, make_player
 from mixllm.evaluation.simulation.playing import play
@@ -138,3 +140,35 @@ def test_peers_that_are_not_installed(policy: str, package: str, monkeypatch: py
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=r"mixllm\[peers\]"):
         make_player(policy, make_seat(make_stream(StreamSettings(queries=3))))
+
+
+def test_what_is_trained_offline_knows_the_topics_from_the_start() -> None:
+    pytest.importorskip("scipy")
+    stream = make_stream()
+    run = play(stream, make_player("mixllm-offline", make_seat(stream)))
+    learner = play(stream, make_player("mixllm", make_seat(stream)))
+    assert run.regret < 0.2 * learner.regret
+    again = play(stream, make_player("mixllm-offline", make_seat(stream)))
+    assert again.shares == run.shares
+
+
+def test_what_is_trained_offline_never_saw_the_queries_that_it_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[set[str]] = []
+    asked: list[set[str]] = []
+
+    class Noting:
+        def fit(self, training: TrainingData, rng: np.random.Generator) -> None:
+            trained.append(set(training.log.query_ids))
+            self.llms = len(training.log.llms)
+
+        def predict(self, test: TestData) -> Predictions:
+            rows = [data.texts.index(text) for text in test.texts]
+            asked.append({data.log.query_ids[row] for row in rows})
+            return Predictions(quality=np.zeros((len(test), self.llms)), cost_usd=np.zeros((len(test), self.llms)))
+
+    data = topic_data()
+    monkeypatch.setattr(trained_offline, "MixLLMRouter", Noting)
+    make_player("mixllm-offline", make_seat(make_stream()))
+    assert len(trained) == len(asked) == 3
+    assert all(not known & routed for known, routed in zip(trained, asked, strict=True))
+    assert set.union(*asked) == set(data.log.query_ids)

@@ -10,7 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mixllm.assembly import build_encoder, build_features
+from mixllm.assembly import build_features, build_untrained_encoder
 from mixllm.cli.checks.finding import Finding, fail, ok, warn
 from mixllm.cli.output import seconds
 from mixllm.config import Config, StoreConfig
@@ -30,7 +30,7 @@ def check_encoder(config: Config) -> tuple[list[Finding], FeatureMap | None]:
     """Load the encoder and the tags, and encode a text; return the features too, where that worked."""
     started_s = time.perf_counter()
     try:
-        encoder = build_encoder(config.encoder)
+        encoder = build_untrained_encoder(config.encoder, config.tags)
         features = build_features(config.tags, encoder)
         loaded_s = time.perf_counter()
         vector = encoder.encode(_PROBE)

@@ -25,7 +25,7 @@ class Arrival:
     text
         What is encoded.
     features
-        z = [π, Wx, 1] of MixLLM's shipped tags and projection, float64, shape (D,).
+        z = [π, Wx, f, 1] of MixLLM's shipped tags, projection and surface features, float64, shape (D,).
     tokens_in
         Tokens of its prompt, recorded or estimated.
     pool

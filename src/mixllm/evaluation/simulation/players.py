@@ -18,8 +18,10 @@ from mixllm.evaluation.simulation.peers.in_hindsight import BestSingle, Oracle
 from mixllm.evaluation.simulation.peers.mabwiser_linear import MABWiserLinear
 from mixllm.evaluation.simulation.peers.pareto import ParetoBandit
 from mixllm.evaluation.simulation.peers.strongest import AlwaysStrongest
+from mixllm.evaluation.simulation.peers.trained_offline import CompleteLog, TrainedOffline
 from mixllm.evaluation.simulation.player import Player
 from mixllm.evaluation.simulation.stream import Stream
+from mixllm.evaluation.splits import Dataset
 from mixllm.types import LLMSpec
 
 __all__ = ["DEFAULT_POLICIES", "OURS", "POLICIES", "Seat", "checked_policies", "make_player"]
@@ -46,6 +48,8 @@ class Seat:
         λ.
     seed
         Of the player's own randomness.
+    log
+        What is recorded of the stream's queries: for `TrainedOffline` alone.
     """
 
     pool: tuple[LLMSpec, ...]
@@ -54,9 +58,10 @@ class Seat:
     dimension: int
     trade_off: float
     seed: int
+    log: CompleteLog
 
     @classmethod
-    def at(cls, stream: Stream, *, ranked: Sequence[str], reference: LLMSpec, seed: int) -> Seat:
+    def at(cls, stream: Stream, *, dataset: Dataset, ranked: Sequence[str], reference: LLMSpec, seed: int) -> Seat:
         """Return the seat before the first query of `stream`."""
         first = stream.arrival(0)
         return cls(
@@ -66,6 +71,7 @@ class Seat:
             dimension=len(first.features),
             trade_off=stream.settings.trade_off,
             seed=seed,
+            log=CompleteLog(dataset=dataset, rows=stream.rows, exchange=stream.exchange),
         )
 
     def rng(self, name: str) -> np.random.Generator:
@@ -85,6 +91,10 @@ def _warm(exploration: float) -> PolicyConfig:
     return PolicyConfig(name="ucb", exploration=exploration, warmup_judgements=10, warmup_share=0.2)
 
 
+def _as_the_demo(scale: float) -> PolicyConfig:
+    return PolicyConfig(name="thompson", scale=scale, warmup_judgements=20, warmup_share=0.3)
+
+
 POLICIES: dict[str, Callable[[Seat, float | None], Player]] = {
     OURS: lambda seat, _: _mixllm(seat, PolicyConfig()),
     "mixllm-greedy": lambda seat, _: _mixllm(seat, PolicyConfig(name="greedy")),
@@ -92,7 +102,7 @@ POLICIES: dict[str, Callable[[Seat, float | None], Player]] = {
     "mixllm-squarecb": lambda seat, gap: _mixllm(seat, PolicyConfig(name="squarecb", gap_weight=_or(gap, 100.0))),
     "mixllm-thompson": lambda seat, scale: _mixllm(seat, PolicyConfig(name="thompson", scale=_or(scale, 1.0))),
     "mixllm-warm": lambda seat, alpha: _mixllm(seat, _warm(_or(alpha, 1.0))),
-    "mixllm-demo": lambda seat, alpha: _mixllm(seat, _warm(_or(alpha, 1.0)), caution=1.5),
+    "mixllm-demo": lambda seat, scale: _mixllm(seat, _as_the_demo(_or(scale, 0.3)), caution=1.5),
     "paretobandit": lambda seat, alpha: ParetoBandit(
         pool=seat.pool, dimension=seat.dimension, seed=seat.seed, alpha=alpha
     ),
@@ -109,6 +119,7 @@ POLICIES: dict[str, Callable[[Seat, float | None], Player]] = {
     "random": lambda seat, _: AtRandom(rng=seat.rng("random")),
     "best-single": lambda _seat, _: BestSingle(),
     "always-strongest": lambda seat, _: AlwaysStrongest(ranked=seat.llms),
+    "mixllm-offline": lambda seat, _: TrainedOffline(log=seat.log, seed=seat.seed),
     "oracle": lambda _seat, _: Oracle(),
 }
 """What makes a player, by its name; a number after a colon is its exploration."""

@@ -116,7 +116,9 @@ def simulate(
         for seed in seeds:
             stream = Stream(dataset=dataset, features=features, settings=settings.stream, seed=seed)
             queries = len(stream)
-            seat = Seat.at(stream, ranked=ranked, reference=stream.listed(dataset.reference), seed=seed)
+            seat = Seat.at(
+                stream, dataset=dataset, ranked=ranked, reference=stream.listed(dataset.reference), seed=seed
+            )
             for policy in policies:
                 entry = journal.find(key, seed, policy)
                 if entry is None:
