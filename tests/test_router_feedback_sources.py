@@ -112,7 +112,8 @@ def test_a_key_that_farms_is_bounded(tmp_path: Path) -> None:
             before = forecasts(router)["small"].quality.mean
             judge(router, ids[120:], [("small", True, "user", "farmer")] * 500)
             moved[share] = forecasts(router)["small"].quality.mean - before
-    assert 0.0 < moved[0.2] < 0.2 < 0.4 < moved[1.0]
+    # A fifth of what was taught is its own: 30 of 150 judgements.
+    assert 0.0 < moved[0.2] < 0.25 < 0.4 < moved[1.0]
 
 
 @pytest.mark.parametrize(

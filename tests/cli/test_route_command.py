@@ -38,7 +38,7 @@ def test_the_table_explains(config_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
     assert lines[0].startswith("→ fjord-tiny: best score")
-    assert "λ 1.4 · policy ucb · p 1.000 · tags: " in lines[1]
+    assert "λ 1.4 · policy thompson · p 1.000 · tags: " in lines[1]
     rows = {line.replace("→", " ").split()[0]: line for line in lines[3:] if line.strip()}
     assert rows["fjord-tiny"].startswith("→")
     assert "±" in rows["fjord-tiny"]

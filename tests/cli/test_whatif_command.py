@@ -100,10 +100,10 @@ def test_without_an_llm_and_for_people(store: str) -> None:
 
 def test_where_the_log_cannot_tell_it_says_so_and_ends_with_1(store: str, tmp_path: Path) -> None:
     certain = str(filled_store(tmp_path / "certain.db", decisions=60, policy=PolicyConfig(name="greedy")))
-    said = refusal(invoke("whatif", "--policy", "thompson", "--store", certain))
+    said = refusal(invoke("whatif", "--policy", "squarecb", "--store", certain))
     assert "cannot say what this policy would have done" in said
     assert "squarecb or thompson" in said
-    assert refusal(invoke("whatif", "--policy", "thompson", "--store", certain, "--json")) == said
+    assert refusal(invoke("whatif", "--policy", "squarecb", "--store", certain, "--json")) == said
     unseen = refusal(invoke("whatif", "--policy", "greedy", "--without", "lage", "--store", store))
     assert "never seen an LLM named 'lage'. Did you mean 'large'?" in unseen
     few = str(filled_store(tmp_path / "few.db", decisions=12))

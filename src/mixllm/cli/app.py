@@ -56,7 +56,7 @@ COMMANDS = {
         extra="bench",
     ),
     "whatif": Entry(module="mixllm.cli.whatif", summary="Estimate from a log what another policy would have done."),
-    "llms": Entry(module="mixllm.cli.llms", summary="List, add and remove the LLMs of a running gateway."),
+    "llms": Entry(module="mixllm.cli.llms", summary="List, add, change and remove the LLMs of a running gateway."),
     "feedback": Entry(module="mixllm.cli.feedback", summary="Judge an answer that a running gateway gave."),
     "state": Entry(
         module="mixllm.cli.state",
