@@ -39,12 +39,13 @@ def main() -> None:
     ):
         settings = SimulationSettings(policies=policies, seeds=seeds, out=arguments.journal)
         result[part] = {"seeds": seeds, **_table(simulate(dataset, settings))}
-    path = store(
-        f"cold_start_peers_{dataset.log.name}",
-        result,
-        command=f"python -m benchmarks.cold_start_peers --data {arguments.data.name}",
-    )
-    print(path.read_text())
+        # After each part, so that a stopped benchmark leaves what it has.
+        path = store(
+            f"cold_start_peers_{dataset.log.name}",
+            result,
+            command=f"python -m benchmarks.cold_start_peers --data {arguments.data.name}",
+        )
+        print(path.read_text(), flush=True)
 
 
 def _table(results: SimulationResults) -> dict[str, Any]:

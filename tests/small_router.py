@@ -122,7 +122,8 @@ def assert_alike(one: list[dict[str, Forecast]], other: list[dict[str, Forecast]
         assert mine.keys() == theirs.keys()
         for name, forecast in mine.items():
             assert theirs[name].quality.mean == pytest.approx(forecast.quality.mean, abs=2e-6)
-            assert theirs[name].quality.std == pytest.approx(forecast.quality.std, rel=1e-4)
+            # How far outside a query lies is measured on a sample that is frozen now and then, and anew at a restart.
+            assert theirs[name].quality.std == pytest.approx(forecast.quality.std, rel=0.05)
             assert theirs[name].cost_usd.mean == pytest.approx(forecast.cost_usd.mean, rel=1e-5)
             assert theirs[name].latency_s.mean == pytest.approx(forecast.latency_s.mean, rel=1e-5)
             assert theirs[name].judgements == forecast.judgements

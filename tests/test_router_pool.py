@@ -19,7 +19,6 @@ from tests.small_router import (
 )
 
 from mixllm import Forecast, LLMSpec, MemoryStore, Outcome, Router, SQLiteStore
-from mixllm.config import LearningConfig
 from mixllm.errors import (
     DuplicateLLMError,
     UnknownLLMError,
@@ -125,7 +124,7 @@ def test_many_threads_at_once_lose_nothing(tmp_path: Path, durable: bool) -> Non
     """Decide, record, judge, add and remove at once: every count adds up, and the pool is always the pool."""
     threads, rounds = 6, 25
     store = SQLiteStore(path=tmp_path / "r.db") if durable else MemoryStore()
-    made = small_router(learning=LearningConfig(recipe={"outside_judgement_weight": 1.0}), store=store)
+    made = small_router(store=store)
     start = threading.Barrier(threads + 2)
     removed_ids: list[str] = []
 

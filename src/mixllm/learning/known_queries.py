@@ -14,6 +14,9 @@ from mixllm.predictors import FrozenBank, FrozenDensity, LinearBank, QuerySample
 __all__ = ["KnownQueries", "Surroundings"]
 
 _PREFIX = "density."
+_ROWS_PER_CHANGE = 32
+"""A large sample is frozen anew after one change for so many rows: what it says changes as slowly."""
+
 _LEVEL_ROWS = 256
 """Queries over which the LLMs' average quality is taken: enough for a mean, and quick."""
 
@@ -85,7 +88,8 @@ class KnownQueries:
         return known
 
     def _current(self) -> FrozenDensity | None:
-        if self._frozen_at != self.sample.changes:
+        changes = self.sample.changes - self._frozen_at
+        if self._frozen_at < 0 or changes > len(self._rows) // _ROWS_PER_CHANGE:
             self._frozen_at = self.sample.changes
             self._rows = self.sample.rows()
             density = FrozenDensity(rows=self._rows, tags=self._tags) if self._tags else None

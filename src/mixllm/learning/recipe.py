@@ -81,7 +81,8 @@ class Recipe:
         Answers over which the mean cost of the reference LLM runs.
     outside_judgement_weight
         How much a judgement counts where nothing like its query had been seen, in judgements from inside, >= 1: what
-        is known there says little of it, and must not outweigh it.
+        is known there says little of it, and must not outweigh it. Training sets it to 16; from a cold start, where all
+        that is known is little, it would let few judgements decide.
     """
 
     tag_precision: float = 150.0
@@ -110,7 +111,7 @@ class Recipe:
     prior_ttft_s: float = 1.0
     prior_tpot_s: float = 0.02
     cost_scale_window: float = 1000.0
-    outside_judgement_weight: float = 16.0
+    outside_judgement_weight: float = 1.0
 
     def __post_init__(self) -> None:
         for field in self.__slots__:

@@ -65,6 +65,9 @@ class TrainingRecipe:
             raise InvalidValueError("families", self.families, f"one or more of {', '.join(known)}, each once")
 
 
+_OUTSIDE_JUDGEMENT_WEIGHT = 16.0
+"""What a trained router makes of judgements of queries unlike those that it was trained on; docs/out-of-domain.md."""
+
 MIXLLM = TrainingRecipe(name="mixllm")
 """The default: what won on training data (docs/benchmark.md)."""
 
@@ -183,7 +186,7 @@ def train(
         reference_cost_usd=data.reference_cost_usd,
         rng=rng,
     )
-    tuned = tuned_priors(priors or Recipe(), shrinkage)
+    tuned = tuned_priors(priors or Recipe(outside_judgement_weight=_OUTSIDE_JUDGEMENT_WEIGHT), shrinkage)
     fitted = None
     if recipe.families != (BAYESIAN,):
         tell("families")
