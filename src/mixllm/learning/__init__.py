@@ -2,7 +2,8 @@
 
 from mixllm.learning.bases import Bases
 from mixllm.learning.checkpoint import Checkpoint
-from mixllm.learning.learner import Learner, LearnerCounts
+from mixllm.learning.counts import LearnerCounts
+from mixllm.learning.learner import Learner
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
 from mixllm.learning.worker import LearningWorker

@@ -3,75 +3,37 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.errors import DuplicateLLMError, InvalidValueError, OtherFeaturesError, StateError, UnknownLLMError
+from mixllm.errors import DuplicateLLMError, InvalidValueError, OtherFeaturesError, UnknownLLMError
 from mixllm.interfaces import FeatureMap
 from mixllm.learning.banks import Banks, LastBanks, quality_prior_means
 from mixllm.learning.bases import Bases
 from mixllm.learning.calls import teach_call
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.cost_scale import CostScale
+from mixllm.learning.counts import LearnerCounts
 from mixllm.learning.drift_watch import DriftWatch
 from mixllm.learning.history import CallHistory, teach_history
 from mixllm.learning.judging import Judging
 from mixllm.learning.known_queries import KnownQueries
 from mixllm.learning.ledger import Ledger
 from mixllm.learning.merging import merged
-from mixllm.learning.newcomer import Expectation, expected_level
+from mixllm.learning.model_making import MODEL_PARTS, ModelMaker
+from mixllm.learning.newcomer import expected_level
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
 from mixllm.predictors import FrozenBank
 from mixllm.types import Feedback, LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
 from mixllm.units import fraction
 
-__all__ = ["Learner", "LearnerCounts"]
+__all__ = ["Learner"]
 
 _LOG = logging.getLogger(__name__)
-
-_PARTS = ("quality", "length", "billing", "latency")
-
-_LATEST_EVENTS = 200.0
-
-
-@dataclass(slots=True, kw_only=True)
-class LearnerCounts:
-    """What the learner has done since it started; shown in health checks and metrics.
-
-    Parameters
-    ----------
-    outcomes, feedback
-        Events learned from.
-    ignored
-        Events that teach nothing: failed calls, other metrics, LLMs that were never in the pool.
-    refused
-        Events that do not fit: another encoder's vectors, values out of range. Should stay 0.
-    untaught
-        Events without a break until now that taught nothing.
-    refused_share
-        Share of refused events among the latest (about 200).
-    newest_s
-        Unix time of the newest event seen; None before any.
-    """
-
-    outcomes: int = 0
-    feedback: int = 0
-    ignored: int = 0
-    refused: int = 0
-    untaught: int = 0
-    refused_share: float = 0.0
-    newest_s: float | None = None
-
-    @property
-    def seen(self) -> int:
-        """Events seen, whether they taught or not."""
-        return self.outcomes + self.feedback + self.ignored + self.refused
 
 
 class Learner:
@@ -119,6 +81,7 @@ class Learner:
         self.bases = bases
         self.encoding_dimension = encoding_dimension
         self.recipe = recipe or Recipe()
+        self._maker = ModelMaker(features=features, recipe=self.recipe, bases=bases)
         self.reference = reference
         self._reference_given = reference
         self.counts = LearnerCounts()
@@ -253,8 +216,8 @@ class Learner:
                 tuple(self._models.values()),
                 [places[name] for name in names],
                 recipe=self.recipe,
-                tags=self._tags,
-                embedding=self._embedding,
+                tags=self._maker.tags,
+                embedding=self._maker.embedding,
                 last=self._last_banks,
             )
             quality_base, length_base = self._base_banks(names)
@@ -287,7 +250,7 @@ class Learner:
                 **self._queries.arrays(),
             }
             for row, (name, model) in enumerate(self._models.items()):
-                for part in _PARTS:
+                for part in MODEL_PARTS:
                     state = getattr(model, part).state()
                     arrays.update({f"{row}.{part}.{array}": values for array, values in state.items()})
                 arrays |= {f"{row}.drift.{array}": values for array, values in self.watch.state(name).items()}
@@ -326,7 +289,7 @@ class Learner:
         judging = self.judging.restored(checkpoint.arrays_of("judging."), checkpoint.names_of("judging."))
         queries = KnownQueries.restored(self.features, checkpoint)
         models = {
-            name: self._restored(checkpoint, row, name, level)
+            name: self._maker.restored(checkpoint, row, name, level)
             for row, (name, level) in enumerate(zip(checkpoint.llms, checkpoint.levels, strict=True))
         }
         watch = self.watch.restored(
@@ -390,11 +353,11 @@ class Learner:
                 prior_means=self._prior_means,
                 recipe=self.recipe,
             )
-            self._models[name] = self._new_model(name, expected)
+            self._models[name] = self._maker.new(name, expected)
 
     def _prior_means(self) -> NDArray[np.float64]:
         return quality_prior_means(
-            tuple(self._models.values()), recipe=self.recipe, tags=self._tags, embedding=self._embedding
+            tuple(self._models.values()), recipe=self.recipe, tags=self._maker.tags, embedding=self._maker.embedding
         )
 
     def _settle_reference(self) -> None:
@@ -407,11 +370,9 @@ class Learner:
             self._reference_price = _price_of(self._specs[self.reference])
 
     def _learn_one(self, event: LearningEvent) -> None:
-        counts = self.counts
-        taught, refused = counts.outcomes + counts.feedback, counts.refused
+        taught, refused = self.counts.taught, self.counts.refused
         self._teach(event)
-        counts.untaught = 0 if counts.outcomes + counts.feedback > taught else counts.untaught + 1
-        counts.refused_share += ((counts.refused > refused) - counts.refused_share) / _LATEST_EVENTS
+        self.counts.close_event(taught_before=taught, refused_before=refused)
 
     def _teach(self, event: LearningEvent) -> None:
         model = self._models.get(event.llm)
@@ -474,35 +435,6 @@ class Learner:
         if self._frozen[0] != names:
             self._frozen = (names, self.bases.quality_bank(names), self.bases.length_bank(names))
         return self._frozen[1:]
-
-    @property
-    def _tags(self) -> int:
-        return len(self.features.tags)
-
-    @property
-    def _embedding(self) -> int:
-        return self.features.dimension - self._tags - 1
-
-    def _new_model(self, name: str, expected: Expectation) -> LLMModel:
-        based = self.bases is not None and name in self.bases.quality
-        return self.recipe.new_model(
-            level=expected.quality,
-            level_precision=None if based else expected.precision,
-            tags=self._tags,
-            embedding=self._embedding,
-            quality_base=None if self.bases is None else self.bases.quality.get(name),
-            length_base=None if self.bases is None else self.bases.length.get(name),
-        )
-
-    def _restored(self, checkpoint: Checkpoint, row: int, name: str, level: float) -> LLMModel:
-        array = checkpoint.arrays.get(f"{row}.level_precision", np.array([self.recipe.level_precision]))
-        precision = float(array[0]) if array.shape == (1,) else math.nan
-        if not 0 < precision < math.inf:
-            raise StateError("The checkpoint's level_precision is damaged. Load another checkpoint.")
-        model = self._new_model(name, Expectation(quality=level, precision=precision))
-        for part in _PARTS:
-            getattr(model, part).load_state(checkpoint.arrays_of(f"{row}.{part}."))
-        return model
 
 
 def _price_of(spec: LLMSpec) -> Price:
