@@ -296,3 +296,27 @@ def test_a_fallen_llm_that_left_is_kept_as_it_is() -> None:
     judged(learner, world, "large", 1_200, 0.7)
     after = learner._models["middle"].quality.state()
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_collapse_is_left_and_a_healed_llm_is_used_again() -> None:
+    """Greedy choices alone: what brings the healed one back are the looks of its probation."""
+    rng, world, learner = np.random.default_rng(18), World(18), make()
+    truth = {"small": 0.4, "middle": 0.65, "large": 0.9}
+    chosen: list[str] = []
+    best = "large"
+    for query in range(3_600):
+        if query == 500:
+            truth["large"] = 0.35
+        elif query == 1_100:
+            truth["large"] = 0.9
+        x = world.encoding()
+        if query % 10 == 0:
+            best = max(forecasts(learner, x).items(), key=lambda item: item[1].quality.mean)[0]
+        chosen.append(best)
+        learner.learn([feedback_event(query + 1, best, x, float(rng.uniform() < truth[best]))])
+    shares = [np.mean([llm == "large" for llm in chosen[start : start + 300]]) for start in (200, 800, 3_300)]
+    assert shares[0] > 0.9
+    assert shares[1] < 0.2
+    assert shares[2] > 0.9
+    assert status(learner, "large").falls == 1
+    assert not status(learner, "large").on_probation
