@@ -309,3 +309,27 @@ def test_one_key_alone_among_several_gives_no_alarm_and_others_confirm_it() -> N
     assert (status(learner, "small").falls, status(learner, "small").statistic) == (0, 1.0)
     learner.learn([feedback_event(340 + seq, "small", x, 0.0, key_id=f"key {seq % 6}") for seq in range(1, 13)])
     assert status(learner, "small").falls == 1
+
+
+def test_a_collapse_is_left_and_a_healed_llm_is_used_again() -> None:
+    """Greedy choices alone: what brings the healed one back are the looks of its probation."""
+    rng, world, learner = np.random.default_rng(18), World(18), make()
+    truth = {"small": 0.4, "middle": 0.65, "large": 0.9}
+    chosen: list[str] = []
+    best = "large"
+    for query in range(3_600):
+        if query == 500:
+            truth["large"] = 0.35
+        elif query == 1_100:
+            truth["large"] = 0.9
+        x = world.encoding()
+        if query % 10 == 0:
+            best = max(forecasts(learner, x).items(), key=lambda item: item[1].quality.mean)[0]
+        chosen.append(best)
+        learner.learn([feedback_event(query + 1, best, x, float(rng.uniform() < truth[best]))])
+    shares = [np.mean([llm == "large" for llm in chosen[start : start + 300]]) for start in (200, 800, 3_300)]
+    assert shares[0] > 0.9
+    assert shares[1] < 0.2
+    assert shares[2] > 0.9
+    assert status(learner, "large").falls == 1
+    assert not status(learner, "large").on_probation

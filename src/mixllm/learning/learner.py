@@ -341,7 +341,7 @@ class Learner:
 
     def _make_missing(self) -> None:
         """Make predictors for the LLMs of the pool that have none."""
-        judged = any(model.quality.observations > 0 for model in self._models.values())
+        judged = any(model.quality.ever_learned for model in self._models.values())
         for name in [name for name in self._specs if name not in self._models]:
             if judged:
                 self._newcomers.add(name)

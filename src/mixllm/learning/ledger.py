@@ -76,9 +76,10 @@ class Ledger:
             if f"{row}.prices" in arrays:
                 ledger._prices[llm] = PriceHistory.from_state(arrays[f"{row}.prices"])
         for llm, history in self._prices.items():
-            # Prices may have been edited between two runs.
+            # Prices may have been edited between two runs, or changed after the checkpoint.
             if llm in ledger._prices:
-                ledger._prices[llm].change(history.now, since_s=ledger.newest_event_s)
+                since_s = ledger.newest_event_s if history.since_s is None else history.since_s
+                ledger._prices[llm].change(history.now, since_s=since_s)
             else:
                 ledger._prices[llm] = history
         return ledger

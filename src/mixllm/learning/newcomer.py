@@ -127,7 +127,8 @@ def expected_level(
     """
     query = _average_query(tuple(models.values()))
     if query is None:
-        unmeasured = [_unmeasured(other) for other in others]
+        # Without judgements only scores are compared: a large pool that starts has few or none.
+        unmeasured = [_unmeasured(other) for other in others if other.public_score is not None]
         return expected_of_newcomer(spec, pool=unmeasured, recipe=recipe)
     means = dict(zip(models, prior_means(), strict=True))
     pool = [
@@ -167,7 +168,7 @@ def _unmeasured(spec: LLMSpec) -> Measured:
 
 def _average_query(models: Sequence[LLMModel]) -> NDArray[np.float64] | None:
     """Return the mean features of all judged queries, shape (D,); None where none was judged."""
-    sums = [model.quality.lifetime_state()["gram"][-1] for model in models]
+    sums = [model.quality.lifetime_state()["gram"][-1] for model in models if model.quality.ever_learned]
     judged = sum(float(row[-1]) for row in sums)
     return None if judged <= 0 else np.asarray(sum(sums) / judged, np.float64)
 

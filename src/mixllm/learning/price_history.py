@@ -58,6 +58,12 @@ class PriceHistory:
         """The newest price."""
         return self._prices[-1][1]
 
+    @property
+    def since_s(self) -> float | None:
+        """Unix time since which the newest price holds; None: since ever."""
+        since_s = self._prices[-1][0]
+        return None if math.isinf(since_s) else since_s
+
     def at(self, time_s: float | None) -> Price:
         """Return the price at a Unix time; None takes the newest."""
         prices = self._prices

@@ -120,6 +120,11 @@ class BayesianLinear:
         return self._weight
 
     @property
+    def ever_learned(self) -> bool:
+        """Whether anything was ever learned, forgotten since or not."""
+        return self._weight > 0 or self._lifetime is not None
+
+    @property
     def mean(self) -> NDArray[np.float64]:
         """Posterior mean of the weights, shape (D,)."""
         return self._covariance @ self._information
