@@ -343,6 +343,14 @@ def summary(runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
                 "mean_absolute": round(float(np.abs(values).mean()), 5),
                 "largest_absolute": round(float(np.abs(values).max()), 5),
             }
+    bound = np.abs([one["error"] for one in runs if "error" in one and not one["loose_at_end"]])
+    if len(bound):
+        found["error_where_it_bound_to_the_end"] = {
+            "runs": len(bound),
+            "mean_absolute": round(float(bound.mean()), 5),
+            "largest_absolute": round(float(bound.max()), 5),
+            "within_1_percent": int((bound <= 0.01).sum()),
+        }
     return found
 
 
