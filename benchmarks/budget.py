@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import store
+from benchmarks.streaming import Remembered
 from mixllm import LLMSpec, Outcome, Query, Router
 from mixllm.clock import ManualClock
 from mixllm.config import PolicyConfig, RoutingConfig
 from mixllm.decision import Period
 from mixllm.encoders import StaticEncoder
 from mixllm.errors import BudgetExhaustedError
-from mixllm.interfaces import Encoder
 from mixllm.logs import RoutingLog, read_log
 from mixllm.playback import AnswerBook
 from mixllm.router import BudgetLimits, KeyLimits
@@ -54,40 +54,7 @@ class RouterInStep(Router):
         pass
 
 
-class RememberingEncoder:
-    """An encoder that encodes each text once: every run is over the same ones."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
-        self.known: dict[str, NDArray[np.float32]] = {}
-
-    @property
-    def dimension(self) -> int:
-        """As the encoder's."""
-        return self.encoder.dimension
-
-    @property
-    def fingerprint(self) -> str:
-        """As the encoder's."""
-        return self.encoder.fingerprint
-
-    @property
-    def blocking(self) -> bool:
-        """As the encoder's."""
-        return self.encoder.blocking
-
-    def encode(self, text: str) -> NDArray[np.float32]:
-        """Return the vector of `text`."""
-        if text not in self.known:
-            self.known[text] = self.encoder.encode(text)
-        return self.known[text]
-
-    def encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the vectors of `texts`."""
-        return self.encoder.encode_batch(texts)
-
-
-ENCODER = RememberingEncoder(StaticEncoder.wordllama())
+ENCODER = Remembered(encoder=StaticEncoder.wordllama())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

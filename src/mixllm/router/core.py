@@ -7,11 +7,11 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Self, TypedDict
+from typing import NamedTuple, Self, TypedDict
 
 import numpy as np
 
-from mixllm.decision import DecisionMaker, Forecasts, Outside
+from mixllm.decision import Choice, DecisionMaker, Forecasts, Outside
 from mixllm.errors import StateError
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import Checkpoint, Learner, LearningWorker, Snapshot
@@ -46,6 +46,15 @@ class _Drawn(TypedDict):
     cost_scale_usd: float
     draw: float
     outside: Outside | None
+
+
+class _Made(NamedTuple):
+    """A choice, from which snapshot and with what it was made, and when."""
+
+    snapshot: Snapshot
+    choice: Choice
+    drawn: _Drawn
+    created_at_s: float
 
 
 _SHOWN_TAGS = 3
@@ -158,28 +167,9 @@ class RouterCore(RoutedPool):
         query = Query(text=query) if isinstance(query, str) else query
         encoding = self.encoder.encode(query.text)
         features = self.features.features(encoding)
-        tokens_in = query.prompt_tokens
         seed = int(self._rng.integers(0, 1 << 63))
-        while True:
-            snapshot = self._snapshot
-            forecasts = snapshot.forecasts(
-                features,
-                tokens_in=tokens_in,
-                max_tokens_out=query.max_tokens_out,
-                in_flight=self._waiting(snapshot),
-            )
-            outside = snapshot.outside(features)
-            drawn = _Drawn(
-                forecasts=forecasts,
-                cost_scale_usd=snapshot.cost_scale_usd,
-                draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
-                outside=outside,
-            )
-            choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, **drawn)
-            choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
-            created_at_s = self.clock.time_s()
-            if self._snapshot is snapshot or self._holds(choice.chosen.llm):
-                break  # Else it was removed meanwhile: the decision is made again, without it.
+        snapshot, choice, drawn, created_at_s = self._choice(query, features, seed=seed, llm=llm)
+        outside = drawn["outside"]
         decision = Decision(
             decision_id=new_decision_id(created_at_s),
             created_at_s=created_at_s,
@@ -190,7 +180,7 @@ class RouterCore(RoutedPool):
             cost_scale_usd=snapshot.cost_scale_usd,
             model_version=snapshot.version,
             seed=seed,
-            tokens_in=tokens_in,
+            tokens_in=query.prompt_tokens,
             tags=self._tags(features),
             candidates=choice.candidates,
             ineligible=choice.ineligible,
@@ -377,6 +367,28 @@ class RouterCore(RoutedPool):
         self.close()
 
     # ---- inside ---------------------------------------------------------------------------------------------------
+
+    def _choice(self, query: Query, features: FloatArray, *, seed: int, llm: str | None) -> _Made:
+        while True:
+            snapshot = self._snapshot
+            forecasts = snapshot.forecasts(
+                features,
+                tokens_in=query.prompt_tokens,
+                max_tokens_out=query.max_tokens_out,
+                in_flight=self._waiting(snapshot),
+            )
+            drawn = _Drawn(
+                forecasts=forecasts,
+                cost_scale_usd=snapshot.cost_scale_usd,
+                draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
+                outside=snapshot.outside(features),
+            )
+            choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, **drawn)
+            choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
+            created_at_s = self.clock.time_s()
+            if self._snapshot is snapshot or self._holds(choice.chosen.llm):
+                return _Made(snapshot=snapshot, choice=choice, drawn=drawn, created_at_s=created_at_s)
+            # It was removed meanwhile: the decision is made again, without it.
 
     def _holds(self, llm: str) -> bool:
         return any(spec.name == llm for spec in self._snapshot.specs)
