@@ -35,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     log = read_log(arguments.data) if arguments.data else synthetic_log(queries=arguments.queries, seed=0)
     reference = arguments.reference or log.strongest()
-    policy = PolicyConfig(name="thompson", scale=0.3, warmup_judgements=20, warmup_share=0.3)
+    policy = PolicyConfig(name="thompson", scale=0.3, warmup_judgements=40, warmup_share=0.6)
     runs = {
         f"{trade_off:g}": [
             _run(log, reference=reference, trade_off=trade_off, policy=policy, queries=arguments.queries, seed=seed)
@@ -48,7 +48,7 @@ def main() -> None:
         "reference": reference,
         "queries": min(arguments.queries, len(log)),
         "seeds": arguments.seeds,
-        "routing": "as the demo: thompson 0.3, warm-up of 20 judgements at 30 %, caution 1.5, level precision 300",
+        "routing": "as the demo: thompson 0.3, warm-up of 40 judgements at 60 %, caution 1.5 over 400 judgements, level precision 300",
         "singles": _singles(log, reference),
         "lambdas": {trade_off: _summary(parts) for trade_off, parts in runs.items()},
     }
@@ -70,7 +70,9 @@ def _run(
     order = np.random.default_rng(seed).permutation(len(log))[:queries]
     router = Router(
         llms=[LLMSpec(name=llm, price=book.price(llm)) for llm in log.llms],
-        routing=RoutingConfig(trade_off=trade_off, reference_llm=reference, caution=1.5, policy=policy),
+        routing=RoutingConfig(
+            trade_off=trade_off, reference_llm=reference, caution=1.5, caution_judgements=400.0, policy=policy
+        ),
         learning=LearningConfig(recipe={"level_precision": 300.0}),
         seed=seed,
     )

@@ -95,7 +95,8 @@ def _config(
             "lambda": settings.trade_off,
             "reference_llm": reference,
             "caution": 1.5,
-            "policy": {"name": "thompson", "scale": 0.3, "warmup_judgements": 20, "warmup_share": 0.3},
+            "caution_judgements": 400.0,
+            "policy": {"name": "thompson", "scale": 0.3, "warmup_judgements": 40, "warmup_share": 0.6},
         },
         # Prices tell much of a pool that is made of a few families: runs then differ less in what they settle on.
         "learning": {"recipe": {"level_precision": 300.0}},

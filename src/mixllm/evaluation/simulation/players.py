@@ -92,7 +92,7 @@ def _warm(exploration: float) -> PolicyConfig:
 
 
 def _as_the_demo(scale: float) -> PolicyConfig:
-    return PolicyConfig(name="thompson", scale=scale, warmup_judgements=20, warmup_share=0.3)
+    return PolicyConfig(name="thompson", scale=scale, warmup_judgements=40, warmup_share=0.6)
 
 
 POLICIES: dict[str, Callable[[Seat, float | None], Player]] = {
