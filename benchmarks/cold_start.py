@@ -48,7 +48,7 @@ def main() -> None:
         "reference": reference,
         "queries": min(arguments.queries, len(log)),
         "seeds": arguments.seeds,
-        "routing": "as the demo: thompson 0.3, warm-up of 40 judgements at 60 %, caution 1.5 over 400 judgements, level precision 300",
+        "routing": "as the demo: thompson 0.3, warm-up of 40 at 60 %, caution 1.5 over 400, level precision 300",
         "singles": _singles(log, reference),
         "lambdas": {trade_off: _summary(parts) for trade_off, parts in runs.items()},
     }

@@ -408,7 +408,12 @@ def build_policy(config: PolicyConfig) -> Policy:
         "greedy": GreedyPolicy(),
         "ucb": UCBPolicy(exploration=config.exploration, bounds=bounds),
         "squarecb": SquareCBPolicy(gap_weight=config.gap_weight, bounds=bounds),
-        "thompson": ThompsonPolicy(scale=config.scale, bounds=bounds),
+        "thompson": ThompsonPolicy(
+            scale=config.scale,
+            early_scale=config.early_scale,
+            early_judgements=config.early_judgements,
+            bounds=bounds,
+        ),
     }
     policy = policies[config.name]
     # Who asks for the best score alone gets it.

@@ -40,6 +40,8 @@ routing:
     exploration: 0.5
     gap_weight: 50
     scale: 2
+    early_scale: 3
+    early_judgements: 4
     max_cost_ratio: 4
     min_quality: 0.3
     warmup_judgements: 20

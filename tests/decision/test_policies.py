@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -215,3 +216,18 @@ def test_warm_up_ends_early_where_an_llm_is_as_well_known_as_the_others() -> Non
 def test_parameters_out_of_range_are_refused(make: Any, parameter: str) -> None:
     with pytest.raises(InvalidValueError, match=f"^{parameter} must be"):
         make()
+
+
+def test_thompson_gives_the_little_judged_a_wider_chance() -> None:
+    scores, stds = np.array([0.5, 0.3]), np.array([0.1, 0.1])
+
+    def chance(policy: ThompsonPolicy, judgements: float) -> float:
+        known = [msgspec.structs.replace(forecast(), judgements=judgements) for _ in scores]
+        return float(policy.propensities(scores=scores, stds=stds, forecasts=known)[1])
+
+    early = ThompsonPolicy(scale=0.3, early_scale=1.0, early_judgements=20.0)
+    assert chance(early, 0.0) == pytest.approx(chance(ThompsonPolicy(scale=1.0), 0.0))
+    assert chance(early, 0.0) > chance(early, 20.0) > chance(early, 1000.0)
+    assert chance(early, 1000.0) == pytest.approx(chance(ThompsonPolicy(scale=0.3), 0.0))
+    bold = ThompsonPolicy(scale=2.0, early_scale=1.0, early_judgements=20.0)
+    assert chance(bold, 0.0) == chance(ThompsonPolicy(scale=2.0), 0.0)

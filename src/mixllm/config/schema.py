@@ -45,8 +45,8 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         ``ucb``: α.
     gap_weight
         ``squarecb``: γ.
-    scale
-        ``thompson``: multiplies the standard deviations.
+    scale, early_scale, early_judgements
+        ``thompson``: multiply the standard deviations (see `mixllm.decision.ThompsonPolicy`).
     max_cost_ratio, min_quality
         Bounds on exploration (see `mixllm.decision.ExplorationBounds`).
     warmup_judgements, warmup_share
@@ -62,6 +62,8 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
     exploration: float = 0.01
     gap_weight: float = 100.0
     scale: float = 0.3
+    early_scale: float = 1.0
+    early_judgements: float = 20.0
     max_cost_ratio: float | None = None
     min_quality: float | None = None
     warmup_judgements: int = 0
@@ -74,6 +76,8 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         non_negative("exploration", self.exploration)
         positive("gap_weight", self.gap_weight)
         positive("scale", self.scale)
+        positive("early_scale", self.early_scale)
+        non_negative("early_judgements", self.early_judgements)
         check_given(non_negative, self, "max_cost_ratio")
         check_given(fraction, self, "min_quality")
         non_negative("warmup_judgements", self.warmup_judgements)

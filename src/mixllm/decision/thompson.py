@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixllm.decision.bounds import ExplorationBounds
+from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.greedy import certain
 from mixllm.types import Forecast
-from mixllm.units import positive
+from mixllm.units import non_negative, positive
 
 __all__ = ["ThompsonPolicy", "probability_of_best"]
 
@@ -83,21 +84,48 @@ class ThompsonPolicy:
     ----------
     scale
         Multiplies the standard deviations, > 0; above 1 explores more, below 1 less.
+    early_scale
+        Multiplies those of a candidate that was never judged, where it is above `scale`, > 0.
+    early_judgements
+        Judgements of a candidate after which 1/e of what it is above `scale` is left, >= 0; 0: `scale` from the start.
     bounds
         Which candidates may be explored; the others have probability 0.
+
+    Notes
+    -----
+    scale_l = scale + max(0, early_scale − scale) · exp(−n_l/early_judgements) with n_l the candidate's judgements: a
+    small scale alone never goes back to a candidate whose first few judgements were unlucky.
     """
 
     name = "thompson"
 
-    def __init__(self, *, scale: float = 1.0, bounds: ExplorationBounds | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        scale: float = 1.0,
+        early_scale: float = 1.0,
+        early_judgements: float = 0.0,
+        bounds: ExplorationBounds | None = None,
+    ) -> None:
         self.scale = positive("scale", scale)
+        self.early_scale = positive("early_scale", early_scale)
+        self.early_judgements = non_negative("early_judgements", early_judgements)
         self.bounds = bounds or ExplorationBounds()
 
     def propensities(
         self, *, scores: NDArray[np.float64], stds: NDArray[np.float64], forecasts: Sequence[Forecast]
     ) -> NDArray[np.float64]:
         """Return the probability of each candidate, shape (K,)."""
+        forecasts = Forecasts.of(forecasts)
         allowed = np.flatnonzero(self.bounds.allowed(scores=scores, forecasts=forecasts))
         propensities = np.zeros(len(scores))
-        propensities[allowed] = probability_of_best(scores[allowed], self.scale * stds[allowed])
+        spread = self._scales(forecasts.judgements[allowed]) * stds[allowed]
+        propensities[allowed] = probability_of_best(scores[allowed], spread)
         return propensities
+
+    def _scales(self, judgements: NDArray[np.float64]) -> NDArray[np.float64] | float:
+        more = self.early_scale - self.scale
+        if more <= 0 or self.early_judgements == 0:
+            return self.scale
+        scales: NDArray[np.float64] = self.scale + more * np.exp(-judgements / self.early_judgements)
+        return scales

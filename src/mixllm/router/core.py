@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import NamedTuple, Self, TypedDict
 import numpy as np
 
 from mixllm.decision import Choice, DecisionMaker, Forecasts, Outside
-from mixllm.errors import StateError
+from mixllm.errors import StateError, StoreError
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import Checkpoint, Learner, LearningWorker, Snapshot
 from mixllm.registry import InFlight
@@ -57,6 +58,7 @@ class _Made(NamedTuple):
     created_at_s: float
 
 
+_LOG = logging.getLogger(__name__)
 _SHOWN_TAGS = 3
 _DRAW_BITS = 53
 
@@ -320,6 +322,18 @@ class RouterCore(RoutedPool):
         """
         self.store.flush()
         return self.worker.catch_up()
+
+    def add_llm(self, spec: LLMSpec) -> LLMSpec:
+        """Add an LLM, as `RoutedPool.add_llm` does, and keep what is expected of it.
+
+        That rests on what the pool has shown by now, which no event would tell a router that starts again.
+        """
+        added = super().add_llm(spec)
+        try:
+            self.worker.checkpoint(always=True)
+        except StoreError as error:
+            _LOG.error("what is expected of LLM %r is not kept over a restart: %s", added.name, error)
+        return added
 
     # ---- inspect and close ----------------------------------------------------------------------------------------
 
