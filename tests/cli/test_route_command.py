@@ -32,13 +32,15 @@ def with_vision(pool: PlaybackServer, path: Path) -> Path:
 
 
 def test_the_table_explains(config_path: Path) -> None:
+    tree = yaml.safe_load(config_path.read_text())
+    config_path.write_text(yaml.safe_dump({**tree, "routing": {"policy": {"name": "ucb"}}}))  # No draw decides.
     result = invoke(
         "route", "-c", str(config_path), "What is 12 times 7?", "--allow", "atlas-large", "--allow", "fjord-tiny"
     )
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
     assert lines[0].startswith("→ fjord-tiny: best score")
-    assert "λ 1.4 · policy thompson · p 1.000 · tags: " in lines[1]
+    assert "λ 1.4 · policy ucb · p 1.000 · tags: " in lines[1]
     rows = {line.replace("→", " ").split()[0]: line for line in lines[3:] if line.strip()}
     assert rows["fjord-tiny"].startswith("→")
     assert "±" in rows["fjord-tiny"]
