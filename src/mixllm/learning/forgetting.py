@@ -52,14 +52,6 @@ class Recent:
         start = len(self) - min(count, len(self))
         return type(self)(features=self.features[start:], targets=self.targets[start:], weights=self.weights[start:])
 
-    def then(self, other: Self) -> Self:
-        """Return these and those of `other` after them, the newest 256 at most."""
-        return type(self)(
-            features=np.concatenate([self.features, other.features]),
-            targets=np.concatenate([self.targets, other.targets]),
-            weights=np.concatenate([self.weights, other.weights]),
-        ).newest(KEPT_RECENT)
-
     def sums(self) -> dict[str, NDArray[np.float64]]:
         """Return their sums, as the state of a predictor that has learned nothing else."""
         z = self.features.astype(np.float64)
