@@ -113,8 +113,12 @@ class Query(Value, frozen=True, kw_only=True):
         No LLM whose forecast quality is below this is eligible.
     max_latency_s
         No LLM whose forecast latency is above this is eligible.
+    max_ttft_s
+        No LLM is eligible whose forecast time to the first token is above this.
     trade_off, deadline_s
         The paper's λ and τ for this query, in place of the router's own.
+    streamed
+        Whether the answer is wanted as a stream.
     key_id
         Who asks: a name of the API key that is not the key itself; empty where there is none.
 
@@ -133,8 +137,10 @@ class Query(Value, frozen=True, kw_only=True):
     max_cost_usd: float | None = None
     min_quality: float | None = None
     max_latency_s: float | None = None
+    max_ttft_s: float | None = None
     trade_off: float | None = None
     deadline_s: float | None = None
+    streamed: bool = False
     key_id: str = ""
 
     def __post_init__(self) -> None:
@@ -147,6 +153,8 @@ class Query(Value, frozen=True, kw_only=True):
             fraction("min_quality", self.min_quality)
         if self.max_latency_s is not None:
             positive("max_latency_s", self.max_latency_s)
+        if self.max_ttft_s is not None:
+            positive("max_ttft_s", self.max_ttft_s)
         if self.trade_off is not None:
             non_negative("trade_off", self.trade_off)
         if self.deadline_s is not None:
@@ -246,6 +254,8 @@ class LLMSpec(Value, frozen=True, kw_only=True):
         What it can do beyond plain text.
     max_in_flight
         Calls that it serves at the same time before further ones wait; None: not known.
+    requests_per_minute, tokens_per_minute
+        Rate limits of its endpoint, prompt and answer tokens together; None: not known.
     timeout_s
         Total time limit of one call.
     stream_usage
@@ -263,6 +273,8 @@ class LLMSpec(Value, frozen=True, kw_only=True):
     context_window: int | None = None
     capabilities: frozenset[Capability] = frozenset({Capability.TOOLS, Capability.JSON})
     max_in_flight: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     timeout_s: float = 120.0
     stream_usage: bool = True
     public_score: float | None = None
@@ -277,7 +289,8 @@ class LLMSpec(Value, frozen=True, kw_only=True):
         if self.api_base is not None and "@" in self.api_base.split("/")[2]:
             raise InvalidValueError("api_base", "***", "a URL without a user and password; put the key into api_key")
         _count_in_range("context_window", self.context_window, 1)
-        _count_in_range("max_in_flight", self.max_in_flight, 1)
+        for field in ("max_in_flight", "requests_per_minute", "tokens_per_minute"):
+            _count_in_range(field, getattr(self, field), 1)
         positive("timeout_s", self.timeout_s)
         if self.public_score is not None:
             fraction("public_score", self.public_score)
@@ -312,6 +325,11 @@ class Forecast(Value, frozen=True, kw_only=True, gc=False):
         Time in the LLM's queue.
     latency_s
         Time to the last token, waiting included.
+    latency_low_s, latency_high_s
+        5 % and 95 % quantile of the same; 0 where nobody knows.
+    latency_tail_s, ttft_tail_s
+        What the time to the last and to the first token stays under with the probability that deadlines ask for; 0
+        where nobody knows.
     judgements
         How many judgements of this LLM's answers the quality rests on.
     spent_usd
@@ -326,6 +344,10 @@ class Forecast(Value, frozen=True, kw_only=True, gc=False):
     ttft_s: Estimate
     wait_s: float
     latency_s: Estimate
+    latency_low_s: float = 0.0
+    latency_high_s: float = 0.0
+    latency_tail_s: float = 0.0
+    ttft_tail_s: float = 0.0
     judgements: float = 0.0
     spent_usd: float = 0.0
     newcomer: bool = False
@@ -412,6 +434,8 @@ class Decision(Value, frozen=True, kw_only=True):
         What second policies would have done; usually empty.
     key_id
         Who asked (see `Query`).
+    in_flight
+        Calls to the chosen LLM that were under way when it was chosen.
     """
 
     decision_id: str
@@ -430,6 +454,7 @@ class Decision(Value, frozen=True, kw_only=True):
     out_of_domain: float = 0.0
     shadow: tuple[ShadowChoice, ...] = ()
     key_id: str = ""
+    in_flight: int = 0
 
     @property
     def chosen(self) -> Candidate:
@@ -627,6 +652,8 @@ class LearningEvent(Value, frozen=True, kw_only=True):
         Who asked the query, and whom the event's cost is charged to: the decision's.
     out_of_domain
         How far outside the decision found the query (see `Decision`).
+    in_flight
+        Calls to the chosen LLM that were under way when it was chosen (see `Decision`).
     """
 
     seq: int
@@ -639,6 +666,7 @@ class LearningEvent(Value, frozen=True, kw_only=True):
     created_at_s: float = 0.0
     key_id: str = ""
     out_of_domain: float = 0.0
+    in_flight: int = 0
 
     @property
     def charge_usd(self) -> float:

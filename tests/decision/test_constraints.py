@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.decision.forecasts import forecast
 
@@ -38,7 +39,8 @@ FORECAST = forecast(quality=0.6, cost_usd=0.002, latency_s=4.0)
         ({"min_quality": 0.6}, None),
         ({"min_quality": 0.61}, "expected quality 0.600 is below the limit of 0.610"),
         ({"max_latency_s": 4.0}, None),
-        ({"max_latency_s": 3.5}, "expected latency 4.00 s is above the limit of 3.50 s"),
+        ({"max_latency_s": 3.5}, "latency of up to 4.00 s is above the limit of 3.50 s"),
+        ({"max_ttft_s": 60.0}, None),
     ],
 )
 def test_each_constraint_says_why(wish: dict[str, Any], why: str | None) -> None:
@@ -83,3 +85,14 @@ def test_other_wishes_rule_nothing_out() -> None:
     query = Query(text="hi", tokens_in=3, max_tokens_out=10, trade_off=2.0, deadline_s=3.0)
     assert asks_little(query)
     assert why_ineligible(query, LLMSpec(name="a"), forecast(cost_usd=1e9, quality=0.0, latency_s=1e9)) is None
+
+
+def test_deadlines_hold_for_the_tail_and_not_the_mean_alone() -> None:
+    late = msgspec.structs.replace(FORECAST, latency_tail_s=9.0, ttft_tail_s=5.0)
+    assert why_ineligible(Query(text="hi", max_latency_s=9.0, max_ttft_s=5.0), SPEC, late) is None
+    assert why_ineligible(Query(text="hi", max_latency_s=8.0), SPEC, late) == (
+        "latency of up to 9.00 s is above the limit of 8.00 s"
+    )
+    assert why_ineligible(Query(text="hi", max_ttft_s=4.0), SPEC, late) == (
+        "time to the first token of up to 5.00 s is above the limit of 4.00 s"
+    )

@@ -23,7 +23,7 @@ __all__ = ["command"]
 @click.option("--lambda", "trade_off", type=float, help="λ: the larger, the more quality counts.")
 @click.option("--max-cost-usd", type=float, help="Only LLMs whose expected cost is at most this.")
 @click.option("--min-quality", type=float, help="Only LLMs whose expected quality is at least this.")
-@click.option("--max-latency-s", type=float, help="Only LLMs whose expected latency is at most this.")
+@click.option("--max-latency-s", type=float, help="Only LLMs whose latency stays below this, by its tail.")
 @click.option("--max-tokens-out", type=int, help="The answer's own limit of tokens.")
 @click.option("--allow", multiple=True, metavar="NAME", help="Only this LLM; may be repeated.")
 @click.option(

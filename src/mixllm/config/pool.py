@@ -40,7 +40,7 @@ class ModelParams(Section, frozen=True, kw_only=True):
     input_cost_per_token, output_cost_per_token
         Price in USD, where the shipped list does not know it.
     rpm, tpm
-        Rate limits; kept, not yet used.
+        Requests and tokens that it takes in a minute.
     """
 
     model: str
@@ -139,6 +139,8 @@ class ModelEntry(Section, frozen=True, kw_only=True):
                 context_window=info.max_input_tokens,
                 capabilities=self._capabilities(),
                 max_in_flight=params.max_parallel_requests,
+                requests_per_minute=params.rpm,
+                tokens_per_minute=params.tpm,
                 timeout_s=params.timeout,
                 stream_usage=info.stream_usage,
                 public_score=info.public_score,

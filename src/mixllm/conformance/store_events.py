@@ -19,7 +19,7 @@ __all__ = ["EVENT_CHECKS"]
 def check_events(store: Store) -> None:
     assert list(store.events_after(0)) == []
     assert store.last_seq() == 0
-    records = [_from_outside(sample_record(number), 0.25 * number) for number in range(4)]
+    records = [_from_outside(sample_record(number), 0.25 * number, in_flight=number) for number in range(4)]
     expected: list[LearningEvent] = []
     for number, record in enumerate(records):
         store.append_decision(record)
@@ -30,6 +30,7 @@ def check_events(store: Store) -> None:
             encoding=record.encoding,
             tokens_in=100 + number,
             out_of_domain=record.decision.out_of_domain,
+            in_flight=number,
         )
         feedback = sample_feedback(records[number // 2], f"f{number}")
         store.append_outcome(sample_outcome(record))
@@ -56,8 +57,8 @@ def check_events(store: Store) -> None:
             store.events_after(seq, limit=limit)
 
 
-def _from_outside(record: DecisionRecord, score: float) -> DecisionRecord:
-    decision = msgspec.structs.replace(record.decision, out_of_domain=score)
+def _from_outside(record: DecisionRecord, score: float, *, in_flight: int) -> DecisionRecord:
+    decision = msgspec.structs.replace(record.decision, out_of_domain=score, in_flight=in_flight)
     return msgspec.structs.replace(record, decision=decision)
 
 

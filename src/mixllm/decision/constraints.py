@@ -21,6 +21,7 @@ def asks_little(query: Query) -> bool:
         and query.max_cost_usd is None
         and query.min_quality is None
         and query.max_latency_s is None
+        and query.max_ttft_s is None
     )
 
 
@@ -59,6 +60,14 @@ def _out_of_bounds(query: Query, forecast: Forecast) -> str | None:
         return f"expected cost ${forecast.cost_usd.mean:.6f} is above the limit of ${query.max_cost_usd:.6f}"
     if query.min_quality is not None and forecast.quality.mean < query.min_quality:
         return f"expected quality {forecast.quality.mean:.3f} is below the limit of {query.min_quality:.3f}"
-    if query.max_latency_s is not None and forecast.latency_s.mean > query.max_latency_s:
-        return f"expected latency {forecast.latency_s.mean:.2f} s is above the limit of {query.max_latency_s:.2f} s"
+    return _too_late(query, forecast)
+
+
+def _too_late(query: Query, forecast: Forecast) -> str | None:
+    latency_s = max(forecast.latency_s.mean, forecast.latency_tail_s)
+    if query.max_latency_s is not None and latency_s > query.max_latency_s:
+        return f"latency of up to {latency_s:.2f} s is above the limit of {query.max_latency_s:.2f} s"
+    ttft_s = max(forecast.ttft_s.mean, forecast.ttft_tail_s)
+    if query.max_ttft_s is not None and ttft_s > query.max_ttft_s:
+        return f"time to the first token of up to {ttft_s:.2f} s is above the limit of {query.max_ttft_s:.2f} s"
     return None

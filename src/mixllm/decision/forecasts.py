@@ -26,6 +26,10 @@ _COLUMNS = (
     "wait_s",
     "latency_s",
     "latency_s_std",
+    "latency_low_s",
+    "latency_high_s",
+    "latency_tail_s",
+    "ttft_tail_s",
     "judgements",
     "spent_usd",
     "newcomer",
@@ -54,6 +58,8 @@ class Forecasts(Sequence[Forecast]):
         Time in the LLM's queue.
     latency_s, latency_s_std
         Of the time to the last token, waiting included.
+    latency_low_s, latency_high_s, latency_tail_s, ttft_tail_s
+        Quantiles (see `Forecast`).
     judgements
         How many judgements each quality rests on.
     spent_usd
@@ -81,6 +87,10 @@ class Forecasts(Sequence[Forecast]):
     wait_s: NDArray[np.float64]
     latency_s: NDArray[np.float64]
     latency_s_std: NDArray[np.float64]
+    latency_low_s: NDArray[np.float64]
+    latency_high_s: NDArray[np.float64]
+    latency_tail_s: NDArray[np.float64]
+    ttft_tail_s: NDArray[np.float64]
     judgements: NDArray[np.float64]
     spent_usd: NDArray[np.float64]
     newcomer: NDArray[np.float64]
@@ -104,6 +114,10 @@ class Forecasts(Sequence[Forecast]):
                 one.wait_s,
                 one.latency_s.mean,
                 one.latency_s.std,
+                one.latency_low_s,
+                one.latency_high_s,
+                one.latency_tail_s,
+                one.ttft_tail_s,
                 one.judgements,
                 one.spent_usd,
                 one.newcomer,
@@ -164,6 +178,10 @@ class Forecasts(Sequence[Forecast]):
                     ttft_s=Estimate(mean=ttft, std=ttft_std),
                     wait_s=wait,
                     latency_s=Estimate(mean=latency, std=latency_std),
+                    latency_low_s=low,
+                    latency_high_s=high,
+                    latency_tail_s=tail,
+                    ttft_tail_s=ttft_tail,
                     judgements=judgements,
                     spent_usd=spent,
                     newcomer=newcomer > 0,
@@ -180,6 +198,10 @@ class Forecasts(Sequence[Forecast]):
                     wait,
                     latency,
                     latency_std,
+                    low,
+                    high,
+                    tail,
+                    ttft_tail,
                     judgements,
                     spent,
                     newcomer,

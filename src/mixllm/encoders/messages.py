@@ -73,7 +73,9 @@ def query_from_messages(
     max_cost_usd: float | None = None,
     min_quality: float | None = None,
     max_latency_s: float | None = None,
+    max_ttft_s: float | None = None,
     trade_off: float | None = None,
+    streamed: bool = False,
 ) -> Query:
     """Return the query that a chat makes: routed on its last human ask, sized by all of it.
 
@@ -86,7 +88,7 @@ def query_from_messages(
     tokens_in
         Tokens of the whole prompt, where somebody counted them. Else they are estimated from the characters of all
         messages' text, tool calls and refusals included; images, audio and definitions of tools are not in that.
-    max_tokens_out, allowed_llms, max_cost_usd, min_quality, max_latency_s, trade_off
+    max_tokens_out, allowed_llms, max_cost_usd, min_quality, max_latency_s, max_ttft_s, trade_off, streamed
         As in `mixllm.types.Query`.
 
     Raises
@@ -115,7 +117,9 @@ def query_from_messages(
         max_cost_usd=max_cost_usd,
         min_quality=min_quality,
         max_latency_s=max_latency_s,
+        max_ttft_s=max_ttft_s,
         trade_off=trade_off,
+        streamed=streamed,
     )
 
 

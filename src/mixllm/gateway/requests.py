@@ -28,6 +28,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_cost_usd: float | None = None
     min_quality: float | None = None
     max_latency_s: float | None = None
+    max_ttft_s: float | None = None
 
 
 class _AnswerFormat(msgspec.Struct, frozen=True):
@@ -108,6 +109,7 @@ def read_chat_request(
     wishes = decode(fields[_OWN_FIELD], Wishes, field=_OWN_FIELD) if _OWN_FIELD in fields else Wishes()
     options = _optional(fields, "stream_options", _StreamOptions)
     messages = _messages(fields)
+    stream: bool = _optional(fields, "stream", bool) or False
     query = query_from_messages(
         messages,
         needs=_needs(fields),
@@ -116,6 +118,8 @@ def read_chat_request(
         max_cost_usd=wishes.max_cost_usd,
         min_quality=wishes.min_quality,
         max_latency_s=wishes.max_latency_s,
+        max_ttft_s=wishes.max_ttft_s,
+        streamed=stream,
         trade_off=wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None),
     )
     query = msgspec.structs.replace(query, key_id=key_id)
@@ -125,7 +129,7 @@ def read_chat_request(
         fields={name: raw for name, raw in fields.items() if name != _OWN_FIELD},
         query=query,
         llm=model if profile is None else None,
-        stream=_optional(fields, "stream", bool) or False,
+        stream=stream,
         wants_usage=bool(options and options.include_usage),
         ends_with_user=messages[-1]["role"] == _HUMAN,  # query_from_messages has seen to it that there is one
     )

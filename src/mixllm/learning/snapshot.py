@@ -27,6 +27,10 @@ from mixllm.units import TOKENS_PER_MILLION
 __all__ = ["Snapshot"]
 
 
+_NINETY_PERCENT = 1.645
+"""Standard deviations on both sides of the mean that hold 90 % of a normal distribution."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """One version of the pool and of what is known about it; never changed, only replaced.
@@ -174,6 +178,10 @@ class Snapshot:
             wait_s=wait_s,
             latency_s=wait_s + service_s,
             latency_s_std=service_s * relative_std,
+            latency_low_s=wait_s + service_s * np.maximum(1.0 - _NINETY_PERCENT * relative_std, 0.0),
+            latency_high_s=wait_s + service_s * (1.0 + _NINETY_PERCENT * relative_std),
+            latency_tail_s=wait_s + service_s * (1.0 + _NINETY_PERCENT * relative_std),
+            ttft_tail_s=wait_s + ttft_s * (1.0 + _NINETY_PERCENT * relative_std),
             judgements=self._judgements,
             spent_usd=self._spent_usd,
             newcomer=self._newcomer,

@@ -189,6 +189,7 @@ class RouterCore(RoutedPool):
             shadow=() if self.shadows is None else self.shadows.choices(query, choice, **drawn),
             out_of_domain=0.0 if outside is None else outside.score,
             key_id=query.key_id,
+            in_flight=self.in_flight.count(choice.chosen.llm),
         )
         self.store.append_decision(
             DecisionRecord(

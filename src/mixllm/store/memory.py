@@ -355,4 +355,5 @@ def _learning_event(entry: _Entry, *, seq: int, llm: str, event: OutcomeEvent | 
         created_at_s=event.created_at_s,
         key_id=decision.key_id,
         out_of_domain=decision.out_of_domain,
+        in_flight=decision.in_flight,
     )

@@ -125,7 +125,8 @@ def read_events(connection: sqlite3.Connection, seq: int, *, limit: int) -> Sequ
     rows = connection.execute(
         """
         SELECT e.seq, e.decision_id, e.llm, d.encoding, d.tokens_in, e.kind, e.body, e.created_at_s, e.key_id,
-            CASE WHEN json_valid(d.body) THEN json_extract(d.body, '$.out_of_domain') END
+            CASE WHEN json_valid(d.body) THEN json_extract(d.body, '$.out_of_domain') END,
+            CASE WHEN json_valid(d.body) THEN json_extract(d.body, '$.in_flight') END
         FROM events AS e CROSS JOIN decisions AS d ON d.decision_id = e.decision_id
         WHERE e.seq > ? ORDER BY e.seq LIMIT ?
         """,
@@ -143,8 +144,21 @@ def read_events(connection: sqlite3.Connection, seq: int, *, limit: int) -> Sequ
             created_at_s=created_at_s or 0.0,
             key_id=key_id,
             out_of_domain=float(outside) if isinstance(outside, int | float) else 0.0,
+            in_flight=in_flight if isinstance(in_flight, int) else 0,
         )
-        for event_seq, decision_id, llm, encoding, tokens_in, kind, body, created_at_s, key_id, outside in rows
+        for (
+            event_seq,
+            decision_id,
+            llm,
+            encoding,
+            tokens_in,
+            kind,
+            body,
+            created_at_s,
+            key_id,
+            outside,
+            in_flight,
+        ) in rows
     ]
 
 
