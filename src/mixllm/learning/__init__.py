@@ -5,7 +5,17 @@ from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.counts import LearnerCounts
 from mixllm.learning.learner import Learner
 from mixllm.learning.recipe import LLMModel, Recipe
-from mixllm.learning.snapshot import Snapshot
+from mixllm.learning.snapshot import DEADLINE_QUANTILE, Snapshot
 from mixllm.learning.worker import LearningWorker
 
-__all__ = ["Bases", "Checkpoint", "LLMModel", "Learner", "LearnerCounts", "LearningWorker", "Recipe", "Snapshot"]
+__all__ = [
+    "DEADLINE_QUANTILE",
+    "Bases",
+    "Checkpoint",
+    "LLMModel",
+    "Learner",
+    "LearnerCounts",
+    "LearningWorker",
+    "Recipe",
+    "Snapshot",
+]

@@ -24,8 +24,11 @@ from mixllm.predictors import (
 from mixllm.types import LLMSpec, Price
 from mixllm.units import TOKENS_PER_MILLION
 
-__all__ = ["Snapshot"]
+__all__ = ["DEADLINE_QUANTILE", "Snapshot"]
 
+
+DEADLINE_QUANTILE = 0.95
+"""The probability with which deadlines are to be met, where nobody says otherwise."""
 
 _NINETY_PERCENT = 1.645
 """Standard deviations on both sides of the mean that hold 90 % of a normal distribution."""
@@ -134,6 +137,10 @@ class Snapshot:
         tokens_in: int,
         max_tokens_out: int | None = None,
         in_flight: Sequence[int] | None = None,
+        refused_s: Sequence[float] | None = None,
+        streamed: bool = False,
+        now_s: float | None = None,
+        tail: float = DEADLINE_QUANTILE,
     ) -> Forecasts:
         """Return what each LLM is expected to do, in the order of `specs`.
 
@@ -147,6 +154,14 @@ class Snapshot:
             The request's own limit on the answer's length.
         in_flight
             Calls under way at each LLM; None: none.
+        refused_s
+            How long each LLM will still refuse calls, by its rate limits and what it has asked for; None: not at all.
+        streamed
+            Whether the answer is wanted as a stream.
+        now_s
+            Unix time; None: the time of the newest call.
+        tail
+            The probability with which the tails of latency are to hold, in (0, 1).
 
         Notes
         -----
@@ -164,7 +179,10 @@ class Snapshot:
         billed = self.billing.predict(extended)
         usd_in, usd_out, ttft_s, tpot_s, relative_std = self._rates
         service_s = ttft_s + tpot_s * tokens
+        del streamed, now_s, tail  # Not told apart yet.
         wait_s = self._waits_s(service_s, in_flight)
+        if refused_s is not None:
+            wait_s = np.maximum(wait_s, np.array(refused_s, np.float64))
         cost_usd = billed * (tokens_in * usd_in + tokens * usd_out)
         return Forecasts(
             quality=np.minimum(np.maximum(quality, 0.0), 1.0),

@@ -13,9 +13,9 @@ from typing import NamedTuple, Self, TypedDict
 import numpy as np
 
 from mixllm.decision import Choice, DecisionMaker, Forecasts, Outside
-from mixllm.errors import StateError, StoreError
+from mixllm.errors import InvalidValueError, StateError, StoreError
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
-from mixllm.learning import Checkpoint, Learner, LearningWorker, Snapshot
+from mixllm.learning import DEADLINE_QUANTILE, Checkpoint, Learner, LearningWorker, Snapshot
 from mixllm.registry import InFlight
 from mixllm.router.budget import Budget
 from mixllm.router.decision_ids import new_decision_id
@@ -99,6 +99,8 @@ class RouterCore(RoutedPool):
         What may be spent; None: no limit.
     shadows
         Second policies that decide beside `maker`; None: none.
+    deadline_quantile
+        The probability with which a query's `max_latency_s` and `max_ttft_s` are to be met, in (0, 1).
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class RouterCore(RoutedPool):
         quarantine: bool = True,
         budget: Budget | None = None,
         shadows: Shadows | None = None,
+        deadline_quantile: float = DEADLINE_QUANTILE,
     ) -> None:
         super().__init__(learner=learner, store=store, clock=clock, price=price)
         self.encoder = encoder
@@ -127,6 +130,9 @@ class RouterCore(RoutedPool):
         self.in_flight = InFlight(clock=clock)
         self.budget = budget
         self.shadows = shadows
+        if not 0 < deadline_quantile < 1:
+            raise InvalidValueError("deadline_quantile", deadline_quantile, "in (0, 1)")
+        self.deadline_quantile = deadline_quantile
         self._rng = rng
         self._closed = False
         self.worker = LearningWorker(
@@ -391,6 +397,9 @@ class RouterCore(RoutedPool):
                 tokens_in=query.prompt_tokens,
                 max_tokens_out=query.max_tokens_out,
                 in_flight=self._waiting(snapshot),
+                streamed=query.streamed,
+                now_s=self.clock.time_s(),
+                tail=self.deadline_quantile,
             )
             drawn = _Drawn(
                 forecasts=forecasts,
