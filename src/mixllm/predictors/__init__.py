@@ -12,7 +12,18 @@ from mixllm.predictors.density import FrozenDensity, QuerySample
 from mixllm.predictors.forest import FrozenForest
 from mixllm.predictors.frozen import FrozenRegressor, base_at
 from mixllm.predictors.frozen_bank import FROZEN_KINDS, FrozenBank, frozen_from_arrays
-from mixllm.predictors.latency import LatencyForecast, LatencyPredictor
+from mixllm.predictors.latency import (
+    LatencyBank,
+    LatencyColumns,
+    LatencyForecast,
+    LatencyPredictor,
+    PaceBank,
+    TimedCall,
+    TimeShape,
+    bounded_log_pace,
+    expected_wait_s,
+    is_former_state,
+)
 from mixllm.predictors.length import LengthPredictor, length_feature_rows, length_features, tokens_from_log
 from mixllm.predictors.linear_frozen import FrozenLinear
 from mixllm.predictors.mlp import FrozenMLP
@@ -20,7 +31,6 @@ from mixllm.predictors.neighbours import FrozenNeighbours, Weighting, unit_rows
 from mixllm.predictors.pooling import pooled_prior_means
 from mixllm.predictors.prior import BlockPrior, quality_from_price
 from mixllm.predictors.quality import QualityPredictor
-from mixllm.predictors.wait import expected_wait_s
 
 __all__ = [
     "FROZEN_KINDS",
@@ -35,15 +45,22 @@ __all__ = [
     "FrozenMLP",
     "FrozenNeighbours",
     "FrozenRegressor",
+    "LatencyBank",
+    "LatencyColumns",
     "LatencyForecast",
     "LatencyPredictor",
     "LengthPredictor",
     "LinearBank",
+    "PaceBank",
     "QualityPredictor",
     "QuerySample",
+    "TimeShape",
+    "TimedCall",
     "Weighting",
     "base_at",
+    "bounded_log_pace",
     "expected_wait_s",
+    "is_former_state",
     "frozen_from_arrays",
     "length_feature_rows",
     "length_features",
