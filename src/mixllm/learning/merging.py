@@ -14,7 +14,7 @@ from mixllm.errors import OtherFeaturesError, StateError
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.cost_scale import scale_ratio
 from mixllm.learning.model_making import TIME_PARTS
-from mixllm.predictors import is_former_state
+from mixllm.predictors import are_time_sums, is_former_state
 
 __all__ = ["learned_since", "merged"]
 
@@ -121,7 +121,7 @@ _NEWEST = "recent"
 
 
 def _newer(mine: _Part, theirs: _Part) -> NDArray[np.float64]:
-    return max((mine.arrays[_NEWEST], theirs.arrays[_NEWEST]), key=lambda recent: (float(recent[0]), float(recent[1])))
+    return max((mine.arrays[_NEWEST], theirs.arrays[_NEWEST]), key=lambda recent: recent.tolist())
 
 
 def _without_newest(part: _Part) -> _Part:
@@ -134,17 +134,10 @@ def _times_added(mine: _Part, theirs: _Part) -> _Part:
 
 
 def _times_since(later: _Part, earlier: _Part) -> _Part:
-    sums = _remainder(_without_newest(later), _without_newest(earlier), possible=_are_time_sums)
+    if not are_time_sums(later.arrays):
+        raise ValueError("no sums of times")
+    sums = _remainder(_without_newest(later), _without_newest(earlier), possible=lambda arrays, _: are_time_sums(arrays))
     return _Part(arrays={**sums.arrays, _NEWEST: later.arrays[_NEWEST]})
-
-
-def _are_time_sums(arrays: _Arrays, of: _Arrays) -> bool:
-    """Return whether `arrays` can be a `LatencyPredictor`'s: sums of positive numbers, Gram matrices among them."""
-    if any(float(array.min(initial=0.0)) < 0.0 for array in arrays.values()):
-        return False
-    scale = np.sqrt(np.maximum(np.diagonal(of["gram"], axis1=1, axis2=2), 1e-300))
-    scaled = arrays["gram"] / (scale[:, :, None] * scale[:, None, :])
-    return bool(np.linalg.eigvalsh(scaled).min() >= -_SLACK)
 
 
 _SUMS = _Rule(add=_added, since=partial(_remainder, possible=_are_regression_sums))
@@ -265,7 +258,7 @@ def learned_since(later: Checkpoint, earlier: Checkpoint) -> Checkpoint:
             continue
         try:
             parts[key] = _rule(key).since(*_fitting(parts[key], part, key))
-        except (KeyError, IndexError, np.linalg.LinAlgError) as error:
+        except (KeyError, IndexError, ValueError, np.linalg.LinAlgError) as error:
             raise StateError(
                 f"The states' {key[1]} of {key[0] or 'the pool'} are damaged. Give other states."
             ) from error

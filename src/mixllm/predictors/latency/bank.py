@@ -62,7 +62,7 @@ class LatencyBank:
         # Of most LLMs nothing recent is known that counts: only the rows of the others are computed anew.
         self._levels = [(row, one.level) for row, one in enumerate(forecasts) if abs(one.level.log()) > _NOTABLE_LOG]
         self._any_calls = any(one.level.weight > 0 for one in forecasts)
-        self._capacity, self._served_s, self._served, self._noise, plain, streamed = _columns(
+        self._capacity, self._served_s, self._served, self._noise, plain, streamed, self._ttft_ratio = _columns(
             [
                 (
                     one.capacity,
@@ -71,10 +71,11 @@ class LatencyBank:
                     one.level.noise_variance,
                     one.plain_mean_ratio,
                     one.streamed_mean_ratio,
+                    one.ttft_mean_ratio,
                 )
                 for one in forecasts
             ],
-            6,
+            7,
         )
         self._mean_ratios = (plain, streamed)
         self._noise_std = np.sqrt(self._noise)
@@ -138,7 +139,7 @@ class LatencyBank:
         low_s, high_s, tail_s = expected_s * np.exp(scaled * std)
         mean_s = np.minimum(np.maximum(expected_s * self._mean_ratios[streamed], low_s), high_s)
         made = LatencyColumns(
-            ttft_s=ttft_s,
+            ttft_s=ttft_s * self._ttft_ratio,
             ttft_s_std=ttft_s * self._noise_std,
             wait_s=wait_s,
             latency_s=mean_s,

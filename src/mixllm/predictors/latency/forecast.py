@@ -28,7 +28,7 @@ class LatencyForecast(Value, frozen=True, kw_only=True):
         Sum of the times of the calls that it has served, and their number, decayed.
     plain_ratios, streamed_ratios, ttft_ratios
         Counts of standardised log ratios of measured over expected time (see `mixllm.predictors.latency.ratios`).
-    plain_mean_ratio, streamed_mean_ratio
+    plain_mean_ratio, streamed_mean_ratio, ttft_mean_ratio
         Means of the ratios themselves.
     """
 
@@ -43,6 +43,7 @@ class LatencyForecast(Value, frozen=True, kw_only=True):
     ttft_ratios: tuple[float, ...]
     plain_mean_ratio: float
     streamed_mean_ratio: float
+    ttft_mean_ratio: float
 
     @property
     def ttft_s(self) -> float:

@@ -17,7 +17,7 @@ from mixllm.predictors.latency.ratios import RATIO_BINS, normal_prior, ratio_bin
 from mixllm.predictors.latency.shape import ShapePrior, TimeShape
 from mixllm.units import positive
 
-__all__ = ["LatencyPredictor", "is_former_state"]
+__all__ = ["LatencyPredictor", "are_time_sums", "is_former_state"]
 
 _PRIOR_CALLS = 2.0
 _PRIOR_LOG_VARIANCE = 0.25
@@ -51,7 +51,7 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
     "calls": (2,),
     "sums": (4,),
     "ratios": (3, RATIO_BINS),
-    "ratio_sums": (2, 2),
+    "ratio_sums": (3, 2),
 }
 _FORMER_SHAPES: Mapping[str, tuple[int, ...]] = {"gram": (2, 2), "moment": (2,), "sums": (2,)}
 
@@ -119,8 +119,8 @@ class LatencyPredictor:
     def forecast(self, *, max_in_flight: int | None = None) -> LatencyForecast:
         """Return what the next calls are expected to take, at an LLM that is declared to serve `max_in_flight`."""
         place = self._queue.place(max_in_flight)
-        plain, streamed = (self._leaning(self._ratios[mode], self._ratios[1 - mode]) for mode in (0, 1))
-        plain_mean, streamed_mean = (self._mean_ratio(mode) for mode in (0, 1))
+        plain, streamed, first = self._ratios
+        sums = self._ratio_sums
         return LatencyForecast(
             plain=self._long_run[0],
             streamed=self._long_run[1],
@@ -128,11 +128,12 @@ class LatencyPredictor:
             capacity=float(CAPACITIES[place]) if max_in_flight is None else float(max_in_flight),
             served_s=float(self._sums[2]),
             served=float(self._sums[3]),
-            plain_ratios=tuple(plain.tolist()),
-            streamed_ratios=tuple(streamed.tolist()),
-            ttft_ratios=tuple((self._ratios[2] + _PRIOR_RATIOS).tolist()),
-            plain_mean_ratio=plain_mean,
-            streamed_mean_ratio=streamed_mean,
+            plain_ratios=tuple((plain + _lent(streamed, float(streamed.sum())) + _PRIOR_RATIOS).tolist()),
+            streamed_ratios=tuple((streamed + _lent(plain, float(plain.sum())) + _PRIOR_RATIOS).tolist()),
+            ttft_ratios=tuple((first + _PRIOR_RATIOS).tolist()),
+            plain_mean_ratio=_mean_ratio(sums[0] + _lent(sums[1], float(sums[1, 1]))),
+            streamed_mean_ratio=_mean_ratio(sums[1] + _lent(sums[0], float(sums[0, 1]))),
+            ttft_mean_ratio=_mean_ratio(sums[2]),
         )
 
     def observe(self, call: TimedCall) -> float | None:
@@ -166,7 +167,7 @@ class LatencyPredictor:
         if self._parameters() != other._parameters():
             raise InvalidValueError("other", other._parameters(), f"a predictor with {self._parameters()}")
         theirs = other.state()
-        newest = max((self._queue, other._queue), key=lambda queue: (queue.at_s, queue.weight)).newest()
+        newest = max((self._queue, other._queue), key=lambda queue: queue.newest().tolist()).newest()
         for name, array in self._arrays.items():
             array += theirs[name]
         self._queue.load(self._queue.penalties + theirs["penalties"], newest)
@@ -179,10 +180,8 @@ class LatencyPredictor:
 
     def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
         """Replace the state; raises `StateError` where it does not fit, and leaves the state as it was."""
-        fits = set(state) == {*_SHAPES, "penalties", "recent"} and all(
-            _is_sum(state[name], shape) for name, shape in _SHAPES.items()
-        )
-        if not fits or not _are_grams(state["gram"]) or not QueueFilter.fits(state):
+        fits = set(state) == {*_SHAPES, "penalties", "recent"} and are_time_sums(state) and QueueFilter.fits(state)
+        if not fits:
             raise StateError("Latency state is damaged or of another version. Load another checkpoint.")
         for name, array in self._arrays.items():
             array[...] = state[name]
@@ -215,17 +214,6 @@ class LatencyPredictor:
         squares, count = self._sums[:2].tolist()
         mean: float = (squares + _PRIOR_CALLS * _PRIOR_LOG_VARIANCE) / (count + _PRIOR_CALLS)
         return max(_LEAST_VARIANCE, mean)
-
-    def _leaning(self, own: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-        lent = other * min(1.0, _LENT_CALLS / max(float(other.sum()), 1e-9))
-        return own + lent + _PRIOR_RATIOS
-
-    def _mean_ratio(self, mode: int) -> float:
-        own, other = self._ratio_sums[mode], self._ratio_sums[1 - mode]
-        lent = other * min(1.0, _LENT_CALLS / max(float(other[1]), 1e-9))
-        total, count = (own + lent).tolist()
-        ratio: float = (total + _PRIOR_RATIO_CALLS) / (count + _PRIOR_RATIO_CALLS)
-        return ratio
 
     def _solve(self) -> tuple[TimeShape, TimeShape]:
         both = self._prior.solve(self._gram.sum(axis=0), self._moment.sum(axis=0))
@@ -269,6 +257,7 @@ class LatencyPredictor:
         self._ratio_sums[mode] += (math.exp(unknown), 1.0)
         if call.ttft_s is not None:
             first = _log_ratio(call.ttft_s, (expected.first_s + expected.wait_s) * slowness)
+            self._ratio_sums[2] += (math.exp(first), 1.0)
             self._ratios[2, ratio_bin(first / math.sqrt(variance))] += 1.0
         self._sums[:2] += (min(_MAX_SQUARE, known * known), 1.0)
 
@@ -303,9 +292,26 @@ class LatencyPredictor:
         self._moment[mode] += weighted * time_s
 
 
+def _lent(sums: NDArray[np.float64], calls: float) -> NDArray[np.float64]:
+    """Return what the sums of one kind of calls, of which there were so many, add to those of the other."""
+    return sums * min(1.0, _LENT_CALLS / max(calls, 1e-9))
+
+
+def _mean_ratio(sums: NDArray[np.float64]) -> float:
+    total, count = sums.tolist()
+    ratio: float = (total + _PRIOR_RATIO_CALLS) / (count + _PRIOR_RATIO_CALLS)
+    return ratio
+
+
 def is_former_state(state: Mapping[str, NDArray[np.float64]]) -> bool:
     """Return whether `state` is one from before recent levels were kept, or none at all: latency then begins afresh."""
     return not state or {name: array.shape for name, array in state.items()} == _FORMER_SHAPES
+
+
+def are_time_sums(state: Mapping[str, NDArray[np.float64]]) -> bool:
+    """Return whether the sums of `state` can be those of calls: none negative, Gram matrices among them."""
+    sums = all(name in state and _is_sum(state[name], shape) for name, shape in _SHAPES.items())
+    return sums and _are_grams(state["gram"])
 
 
 def _bounded(time_s: float, expected_s: float, surprise: float) -> float:
