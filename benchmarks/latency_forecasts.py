@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import store
-from mixllm.assembly import build_encoder, build_features
-from mixllm.config import Config
+from mixllm.assembly import build_features, build_untrained_encoder
+from mixllm.config import EncoderConfig, TagsConfig
 from mixllm.interfaces import FloatArray
 from mixllm.learning import Learner, Snapshot
 from mixllm.logs import RoutingLog, read_log
@@ -46,9 +46,7 @@ def main() -> None:
         "queries": arguments.queries,
         "warm_up": arguments.warm_up,
         "seeds": arguments.seeds,
-        "llms": {
-            llm: _summary([run[:, row] for run in runs]) for row, llm in enumerate(log.llms)
-        },
+        "llms": {llm: _summary([run[:, row] for run in runs]) for row, llm in enumerate(log.llms)},
         "all": _summary([run.reshape(-1, run.shape[2]) for run in runs]),
     }
     if arguments.no_store:
@@ -64,9 +62,8 @@ def main() -> None:
 
 def _run(log: RoutingLog, *, queries: int, warm_up: int, batch: int, seed: int) -> NDArray[np.float64]:
     """Return measured and forecast times, shape (n, K, 6), of the queries after the warm-up."""
-    config = Config()
-    encoder = build_encoder(config)
-    features = build_features(config, encoder)
+    encoder = build_untrained_encoder(EncoderConfig(), TagsConfig())
+    features = build_features(TagsConfig(), encoder)
     book = AnswerBook(log=log)
     specs = [LLMSpec(name=llm, price=book.price(llm)) for llm in log.llms]
     learner = Learner(features=features, encoding_dimension=encoder.dimension, specs=specs)

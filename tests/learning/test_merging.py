@@ -58,7 +58,9 @@ def assert_equal(one: Checkpoint, other: Checkpoint, *, but: tuple[str, ...] = (
     assert mine.keys() == theirs.keys()
     for name, array in mine.items():
         scale = 1.0 + np.abs(array).max()
-        assert any(part in name for part in but) or np.allclose(array, theirs[name], rtol=1e-9, atol=1e-10 * scale), name
+        assert any(part in name for part in but) or np.allclose(array, theirs[name], rtol=1e-9, atol=1e-10 * scale), (
+            name
+        )
 
 
 # Times are learned relative to the forecast of the moment, so not even without decay are their sums those of one

@@ -232,8 +232,7 @@ class Learner:
                 quality_base=quality_base,
                 length_base=length_base,
                 latency=tuple(
-                    self._models[name].latency.forecast(max_in_flight=self._specs[name].max_in_flight)
-                    for name in names
+                    self._models[name].latency.forecast(max_in_flight=self._specs[name].max_in_flight) for name in names
                 ),
                 pace=PaceBank([self._models[name].pace for name in names]),
                 judgements=tuple(self._models[name].quality.observations for name in names),

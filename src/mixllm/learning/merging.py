@@ -136,7 +136,9 @@ def _times_added(mine: _Part, theirs: _Part) -> _Part:
 def _times_since(later: _Part, earlier: _Part) -> _Part:
     if not are_time_sums(later.arrays):
         raise ValueError("no sums of times")
-    sums = _remainder(_without_newest(later), _without_newest(earlier), possible=lambda arrays, _: are_time_sums(arrays))
+    sums = _remainder(
+        _without_newest(later), _without_newest(earlier), possible=lambda arrays, _: are_time_sums(arrays)
+    )
     return _Part(arrays={**sums.arrays, _NEWEST: later.arrays[_NEWEST]})
 
 

@@ -48,9 +48,11 @@ class LatencyBank:
     Notes
     -----
     With A = a + b·tokens_in + t·tokens_out the long-run time, p the pace of calls of this kind, ℓ the recent level, n
-    calls under way, c servers and S̄ the time of a usual call, the expected time is (p·A + max(0, n − c + 1)/c · S̄) ·
-    exp(ℓ) times the mean ratio. Quantiles are those of standardised log ratios times σ, σ² = v + (t·tokens_out/A)² · s²,
-    with v the scatter of times whose length is known and s² the variance of the log length.
+    calls under way, c servers and S̄ the time of a usual call, measured times are held against (p·A +
+    max(0, n − c + 1)/c · S̄) · exp(ℓ). All that is forecast are quantiles of their ratios: those of standardised log
+    ratios times σ, σ² = v + (t·tokens_out/A)² · s², with v the scatter of times whose length is known and s² the variance
+    of the log length. What is called the expected time is the middle one: the few very long answers, which pull the mean
+    far above what most calls take, are what the tail is for.
     """
 
     def __init__(self, forecasts: Sequence[LatencyForecast]) -> None:
@@ -62,26 +64,22 @@ class LatencyBank:
         # Of most LLMs nothing recent is known that counts: only the rows of the others are computed anew.
         self._levels = [(row, one.level) for row, one in enumerate(forecasts) if abs(one.level.log()) > _NOTABLE_LOG]
         self._any_calls = any(one.level.weight > 0 for one in forecasts)
-        self._capacity, self._served_s, self._served, self._noise, plain, streamed, self._ttft_ratio = _columns(
+        self._capacity, self._served_s, self._served, self._noise = _columns(
             [
                 (
                     one.capacity,
                     one.served_s,
                     one.served,
                     one.level.noise_variance,
-                    one.plain_mean_ratio,
-                    one.streamed_mean_ratio,
-                    one.ttft_mean_ratio,
                 )
                 for one in forecasts
             ],
-            7,
+            4,
         )
-        self._mean_ratios = (plain, streamed)
         self._noise_std = np.sqrt(self._noise)
         self._no_wait = np.zeros(len(forecasts))
         self._no_wait.setflags(write=False)
-        self._quantiles: dict[tuple[bool, float], tuple[_Column, _Column]] = {}
+        self._quantiles: dict[tuple[bool, float], tuple[_Column, _Column, _Column]] = {}
 
     @property
     def depends_on_calls_under_way(self) -> bool:
@@ -135,19 +133,18 @@ class LatencyBank:
             expected_s, ttft_s = wait_s + expected_s, wait_s + ttft_s
         length_share = rest_s / alone_s
         std = np.sqrt(self._noise + length_share * length_share * np.minimum(length_log_variance, _MAX_LOG_VARIANCE))
-        scaled, first_ratio = self._quantiles_at(streamed, tail)
-        low_s, high_s, tail_s = expected_s * np.exp(scaled * std)
-        mean_s = np.minimum(np.maximum(expected_s * self._mean_ratios[streamed], low_s), high_s)
+        scaled, first_middle, first_tail = self._quantiles_at(streamed, tail)
+        low_s, middle_s, high_s, tail_s = expected_s * np.exp(scaled * std)
         made = LatencyColumns(
-            ttft_s=ttft_s * self._ttft_ratio,
+            ttft_s=ttft_s * first_middle,
             ttft_s_std=ttft_s * self._noise_std,
             wait_s=wait_s,
-            latency_s=mean_s,
-            latency_s_std=mean_s * std,
+            latency_s=middle_s,
+            latency_s_std=middle_s * std,
             latency_low_s=low_s,
             latency_high_s=high_s,
             latency_tail_s=tail_s,
-            ttft_tail_s=ttft_s * first_ratio,
+            ttft_tail_s=ttft_s * first_tail,
         )
         return made if refused_s is None else _after_refusals(made, np.array(refused_s, np.float64))
 
@@ -159,14 +156,15 @@ class LatencyBank:
             slowness[row] = math.exp(level.log(now_s - level.at_s if idle and now_s is not None else 0.0))
         return slowness
 
-    def _quantiles_at(self, streamed: bool, tail: float) -> tuple[_Column, _Column]:
-        """Return the standardised 5 %, 95 % and `tail` quantiles, shape (3, K), and the ratio of the first token's."""
+    def _quantiles_at(self, streamed: bool, tail: float) -> tuple[_Column, _Column, _Column]:
+        """Return the standardised 5 %, 50 %, 95 % and `tail` quantiles, shape (4, K), and ratios of the first token."""
         found = self._quantiles.get((streamed, tail))
         if found is None:
             counts = [np.array(one.streamed_ratios if streamed else one.plain_ratios) for one in self._forecasts]
-            standard = _columns([tuple(quantiles(one, (_LOW, _HIGH, tail)).tolist()) for one in counts], 3)
-            first = [float(quantiles(np.array(one.ttft_ratios), (tail,))[0]) for one in self._forecasts]
-            found = standard, np.exp(np.array(first) * self._noise_std)
+            standard = _columns([tuple(quantiles(one, (_LOW, 0.5, _HIGH, tail)).tolist()) for one in counts], 4)
+            first = [tuple(quantiles(np.array(one.ttft_ratios), (0.5, tail)).tolist()) for one in self._forecasts]
+            middle, top = np.exp(_columns(first, 2) * self._noise_std)
+            found = standard, middle, top
             if len(self._quantiles) < _KEPT_TAILS:
                 self._quantiles[streamed, tail] = found
         return found

@@ -28,8 +28,6 @@ class LatencyForecast(Value, frozen=True, kw_only=True):
         Sum of the times of the calls that it has served, and their number, decayed.
     plain_ratios, streamed_ratios, ttft_ratios
         Counts of standardised log ratios of measured over expected time (see `mixllm.predictors.latency.ratios`).
-    plain_mean_ratio, streamed_mean_ratio, ttft_mean_ratio
-        Means of the ratios themselves.
     """
 
     plain: TimeShape
@@ -41,9 +39,6 @@ class LatencyForecast(Value, frozen=True, kw_only=True):
     plain_ratios: tuple[float, ...]
     streamed_ratios: tuple[float, ...]
     ttft_ratios: tuple[float, ...]
-    plain_mean_ratio: float
-    streamed_mean_ratio: float
-    ttft_mean_ratio: float
 
     @property
     def ttft_s(self) -> float:

@@ -51,7 +51,6 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
     "calls": (2,),
     "sums": (4,),
     "ratios": (3, RATIO_BINS),
-    "ratio_sums": (3, 2),
 }
 _FORMER_SHAPES: Mapping[str, tuple[int, ...]] = {"gram": (2, 2), "moment": (2,), "sums": (2,)}
 
@@ -107,7 +106,7 @@ class LatencyPredictor:
         ends = np.cumsum([math.prod(shape) for shape in _SHAPES.values()])[:-1]
         parts = np.split(self._whole, ends)
         self._arrays = {name: part.reshape(_SHAPES[name]) for name, part in zip(_SHAPES, parts, strict=True)}
-        self._gram, self._moment, self._calls, self._sums, self._ratios, self._ratio_sums = self._arrays.values()
+        self._gram, self._moment, self._calls, self._sums, self._ratios = self._arrays.values()
         self._queue = QueueFilter()
         self._long_run = self._solve()
 
@@ -120,7 +119,6 @@ class LatencyPredictor:
         """Return what the next calls are expected to take, at an LLM that is declared to serve `max_in_flight`."""
         place = self._queue.place(max_in_flight)
         plain, streamed, first = self._ratios
-        sums = self._ratio_sums
         return LatencyForecast(
             plain=self._long_run[0],
             streamed=self._long_run[1],
@@ -128,12 +126,9 @@ class LatencyPredictor:
             capacity=float(CAPACITIES[place]) if max_in_flight is None else float(max_in_flight),
             served_s=float(self._sums[2]),
             served=float(self._sums[3]),
-            plain_ratios=tuple((plain + _lent(streamed, float(streamed.sum())) + _PRIOR_RATIOS).tolist()),
-            streamed_ratios=tuple((streamed + _lent(plain, float(plain.sum())) + _PRIOR_RATIOS).tolist()),
+            plain_ratios=tuple((plain + _lent(streamed) + _PRIOR_RATIOS).tolist()),
+            streamed_ratios=tuple((streamed + _lent(plain) + _PRIOR_RATIOS).tolist()),
             ttft_ratios=tuple((first + _PRIOR_RATIOS).tolist()),
-            plain_mean_ratio=_mean_ratio(sums[0] + _lent(sums[1], float(sums[1, 1]))),
-            streamed_mean_ratio=_mean_ratio(sums[1] + _lent(sums[0], float(sums[0, 1]))),
-            ttft_mean_ratio=_mean_ratio(sums[2]),
         )
 
     def observe(self, call: TimedCall) -> float | None:
@@ -254,10 +249,8 @@ class LatencyPredictor:
         std = math.sqrt(variance + (share * call.length_log_std) ** 2)
         unknown = _log_ratio(call.latency_s, (math.exp(call.log_pace) * usual_s + expected.wait_s) * slowness)
         self._ratios[mode, ratio_bin(unknown / std)] += 1.0
-        self._ratio_sums[mode] += (math.exp(unknown), 1.0)
         if call.ttft_s is not None:
             first = _log_ratio(call.ttft_s, (expected.first_s + expected.wait_s) * slowness)
-            self._ratio_sums[2] += (math.exp(first), 1.0)
             self._ratios[2, ratio_bin(first / math.sqrt(variance))] += 1.0
         self._sums[:2] += (min(_MAX_SQUARE, known * known), 1.0)
 
@@ -275,11 +268,13 @@ class LatencyPredictor:
             first_share = expected.first_s / (expected.first_s + expected.wait_s)
             first_s = _bounded(min(call.ttft_s, call.latency_s) * first_share, expected.first_s, surprise)
             rest_s = min(max(call.latency_s - call.ttft_s, 0.0), surprise * (expected.alone_s - expected.first_s))
-            self._learn(mode, (1.0, call.tokens_in, 0.0), first_s / pace, self._prior.weight(True, 0.0))
-            self._learn(mode, (0.0, 0.0, call.tokens_out), rest_s / pace, self._prior.weight(False, call.tokens_out))
+            self._learn(mode, (1.0, call.tokens_in, 0.0), first_s / pace, self._prior.weight(first=True, tokens_out=0.0))
+            weight = self._prior.weight(first=False, tokens_out=call.tokens_out)
+            self._learn(mode, (0.0, 0.0, call.tokens_out), rest_s / pace, weight)
         else:
             x = (1.0, call.tokens_in, call.tokens_out)
-            self._learn(mode, x, served_s / pace, self._prior.weight(True, call.tokens_out))
+            weight = self._prior.weight(first=True, tokens_out=call.tokens_out)
+            self._learn(mode, x, served_s / pace, weight)
         if early:
             return None
         log_pace = call.log_pace + math.log(max(call.latency_s * served_share, 1e-9) / expected.alone_s)
@@ -292,15 +287,9 @@ class LatencyPredictor:
         self._moment[mode] += weighted * time_s
 
 
-def _lent(sums: NDArray[np.float64], calls: float) -> NDArray[np.float64]:
-    """Return what the sums of one kind of calls, of which there were so many, add to those of the other."""
-    return sums * min(1.0, _LENT_CALLS / max(calls, 1e-9))
-
-
-def _mean_ratio(sums: NDArray[np.float64]) -> float:
-    total, count = sums.tolist()
-    ratio: float = (total + _PRIOR_RATIO_CALLS) / (count + _PRIOR_RATIO_CALLS)
-    return ratio
+def _lent(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what the counts of one kind of calls add to those of the other."""
+    return counts * min(1.0, _LENT_CALLS / max(float(counts.sum()), 1e-9))
 
 
 def is_former_state(state: Mapping[str, NDArray[np.float64]]) -> bool:

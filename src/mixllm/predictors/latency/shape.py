@@ -65,7 +65,7 @@ class ShapePrior:
         self._mean = (ttft_s, 0.0, tpot_s)
         self._unit = tuple(1.0 / scale**2 for scale in (ttft_s, ttft_s / _LONG_PROMPT_TOKENS, 2.0 * tpot_s))
 
-    def weight(self, first: bool, tokens_out: float) -> float:
+    def weight(self, *, first: bool, tokens_out: float) -> float:
         """Return the weight of a time that holds the first token (or not) and `tokens_out` further ones."""
         expected_s = (1.0 if first else 0.25) * self.ttft_s + self.tpot_s * tokens_out
         return 1.0 / expected_s**2
