@@ -81,6 +81,9 @@ class LatencyBank:
         self._no_wait.setflags(write=False)
         self._quantiles: dict[tuple[bool, float], tuple[_Column, _Column, _Column]] = {}
 
+    def __len__(self) -> int:
+        return len(self._forecasts)
+
     @property
     def depends_on_calls_under_way(self) -> bool:
         """Whether calls under way matter to any forecast: whether any queue or any recent level is known."""

@@ -36,7 +36,7 @@ _EARLY_SURPRISE, _MAX_SURPRISE = 10.0, 3.0
 stand for the calls after it. Of an LLM that has become slow for good the recent level tells, until the long run has
 followed in steps."""
 
-_MAX_SQUARE = 2.25
+_MAX_SQUARE = 1.0
 _MAX_LOG_RATIO = math.log(10.0)
 _MAX_LOG_PACE = 2.0
 _LEAST_SHARE = 0.5
@@ -211,11 +211,14 @@ class LatencyPredictor:
         return max(_LEAST_VARIANCE, mean)
 
     def _solve(self) -> tuple[TimeShape, TimeShape]:
-        both = self._prior.solve(self._gram.sum(axis=0), self._moment.sum(axis=0))
+        both = self._prior.solve(self._gram.sum(axis=0), self._moment.sum(axis=0), count=float(self._calls.sum()))
         if not self._calls.all():  # Only calls of one kind, if any: nothing is known of a difference.
             return both, both
         plain, streamed = (
-            self._prior.solve(self._gram[mode], self._moment[mode], both, calls=_SHAPE_CALLS) for mode in (0, 1)
+            self._prior.solve(
+                self._gram[mode], self._moment[mode], count=float(self._calls[mode]), near=both, calls=_SHAPE_CALLS
+            )
+            for mode in (0, 1)
         )
         return plain, streamed
 
@@ -268,7 +271,9 @@ class LatencyPredictor:
             first_share = expected.first_s / (expected.first_s + expected.wait_s)
             first_s = _bounded(min(call.ttft_s, call.latency_s) * first_share, expected.first_s, surprise)
             rest_s = min(max(call.latency_s - call.ttft_s, 0.0), surprise * (expected.alone_s - expected.first_s))
-            self._learn(mode, (1.0, call.tokens_in, 0.0), first_s / pace, self._prior.weight(first=True, tokens_out=0.0))
+            self._learn(
+                mode, (1.0, call.tokens_in, 0.0), first_s / pace, self._prior.weight(first=True, tokens_out=0.0)
+            )
             weight = self._prior.weight(first=False, tokens_out=call.tokens_out)
             self._learn(mode, (0.0, 0.0, call.tokens_out), rest_s / pace, weight)
         else:

@@ -34,7 +34,10 @@ _KEPT_PENALTY = 0.98
 _MAX_LOG_RATIO = 4.0
 _FREEDOM = 4.0
 _LEAST_VARIANCE = 0.02
-_LEVEL_PENALTY = 0.02
+_MAX_SURPRISE = 2.0
+"""What a call says against a capacity at most: a sudden change surprises under each, and must not decide."""
+
+_LEVEL_PENALTY, _MAX_LEVEL_PENALTY = 0.3, 0.15
 """Of two explanations that fit alike, the one counts more by which the LLM is as fast as ever."""
 
 _MAX_PENALTY = 1e9
@@ -103,7 +106,8 @@ class QueueFilter:
             ratios = np.log(max(latency_s, 1e-9 * alone_s) / expected_s).clip(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
         surprise = float(ratios[place]) - self.level(place, noise_variance=noise_variance).log()
         if in_flight > 0:
-            self._judge_capacities(ratios, noise_variance)
+            self.penalties *= _KEPT_PENALTY
+        self._judge_capacities(ratios, noise_variance)
         kept = _kept(surprise, noise_variance)
         self.weight = kept * self.weight + 1.0
         self.moments = kept * self.moments + ratios
@@ -112,7 +116,10 @@ class QueueFilter:
     def _judge_capacities(self, ratios: NDArray[np.float64], noise_variance: float) -> None:
         levels = level_logs(self.moments / max(self.weight, 1e-9), self.weight, noise_variance)
         errors = (ratios - levels) ** 2 / (_FREEDOM * max(noise_variance, _LEAST_VARIANCE))
-        penalties = _KEPT_PENALTY * self.penalties + (_FREEDOM + 1) / 2 * np.log1p(errors) + _LEVEL_PENALTY * levels**2
+        surprises = np.minimum((_FREEDOM + 1) / 2 * np.log1p(errors), _MAX_SURPRISE) + np.minimum(
+            _LEVEL_PENALTY * levels**2, _MAX_LEVEL_PENALTY
+        )
+        penalties = self.penalties + surprises
         self.penalties = penalties - penalties.min()
         self._believed = None
 

@@ -74,8 +74,9 @@ class ShapePrior:
         self,
         gram: NDArray[np.float64],
         moment: NDArray[np.float64],
-        near: TimeShape | None = None,
         *,
+        count: float,
+        near: TimeShape | None = None,
         calls: float = _PRIOR_CALLS,
     ) -> TimeShape:
         """Return the shape that fits sums of w·xxᵀ and w·xy over x = [1, tokens_in, tokens_out], none negative.
@@ -84,16 +85,19 @@ class ShapePrior:
         ----------
         gram, moment
             The sums, of shapes (3, 3) and (3,).
+        count
+            How many calls they are of.
         near
             What is assumed without any calls; None: the prior.
         calls
-            How many calls that is worth.
+            How many average calls that is worth.
         """
         mean = self._mean if near is None else (near.base_s, near.per_token_in_s, near.per_token_out_s)
         rows, right = gram.tolist(), moment.tolist()
         for place, unit in enumerate(self._unit):
-            rows[place][place] += calls * unit
-            right[place] += calls * unit * mean[place]
+            strength = calls * (rows[place][place] + unit) / (count + 1.0)
+            rows[place][place] += strength
+            right[place] += strength * mean[place]
         times = _non_negative_solution(rows, right)
         return TimeShape(
             base_s=max(times[0], _MIN_FACTOR * self.ttft_s),
