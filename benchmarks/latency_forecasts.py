@@ -1,9 +1,9 @@
 """Predicted against recorded latency: a routing log's calls, in shuffled order, each forecast before it is learned.
 
 Every LLM answers every query, plainly and without waiting, as the log recorded it. Forecasts are those of the snapshot
-that the router would have had, renewed every `--batch` queries; the first `--warm-up` queries teach and are not counted.
-Reported for each LLM and over all: the median relative error of the latency, as forecast and for an answer whose length
-is known, and how often the 90 % interval and the 95 % tail held.
+that the router would have had, renewed every `--batch` queries; the first `--warm-up` queries teach and do not count.
+Reported for each LLM and over all: the median relative error of the latency, as forecast and for an answer whose
+length is known, and how often the 90 % interval and the 95 % tail held.
 """
 
 from __future__ import annotations

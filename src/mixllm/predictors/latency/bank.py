@@ -50,9 +50,9 @@ class LatencyBank:
     With A = a + b·tokens_in + t·tokens_out the long-run time, p the pace of calls of this kind, ℓ the recent level, n
     calls under way, c servers and S̄ the time of a usual call, measured times are held against (p·A +
     max(0, n − c + 1)/c · S̄) · exp(ℓ). All that is forecast are quantiles of their ratios: those of standardised log
-    ratios times σ, σ² = v + (t·tokens_out/A)² · s², with v the scatter of times whose length is known and s² the variance
-    of the log length. What is called the expected time is the middle one: the few very long answers, which pull the mean
-    far above what most calls take, are what the tail is for.
+    ratios times σ, σ² = v + (t·tokens_out/A)² · s², with v the scatter of times whose length is known and s² the
+    variance of the log length. What is called the expected time is the middle one: the few very long answers, which
+    pull the mean far above what most calls take, are what the tail is for.
     """
 
     def __init__(self, forecasts: Sequence[LatencyForecast]) -> None:

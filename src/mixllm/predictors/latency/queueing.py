@@ -82,9 +82,12 @@ class QueueFilter:
 
     def rest(self, idle_s: float) -> None:
         """Let `idle_s` without calls pass."""
-        kept = math.exp(-max(idle_s, 0.0) / IDLE_TIME_S)
+        if idle_s <= 0:
+            return
+        kept = math.exp(-idle_s / IDLE_TIME_S)
         self.weight *= kept
         self.moments *= kept
+        self.at_s += idle_s
 
     def observe(
         self,
@@ -116,9 +119,8 @@ class QueueFilter:
     def _judge_capacities(self, ratios: NDArray[np.float64], noise_variance: float) -> None:
         levels = level_logs(self.moments / max(self.weight, 1e-9), self.weight, noise_variance)
         errors = (ratios - levels) ** 2 / (_FREEDOM * max(noise_variance, _LEAST_VARIANCE))
-        surprises = np.minimum((_FREEDOM + 1) / 2 * np.log1p(errors), _MAX_SURPRISE) + np.minimum(
-            _LEVEL_PENALTY * levels**2, _MAX_LEVEL_PENALTY
-        )
+        surprises = np.minimum((_FREEDOM + 1) / 2 * np.log1p(errors), _MAX_SURPRISE)
+        surprises += np.minimum(_LEVEL_PENALTY * levels**2, _MAX_LEVEL_PENALTY)
         penalties = self.penalties + surprises
         self.penalties = penalties - penalties.min()
         self._believed = None
