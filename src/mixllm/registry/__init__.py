@@ -2,6 +2,7 @@
 
 from mixllm.registry.in_flight import InFlight
 from mixllm.registry.prices import listed_price, priced
+from mixllm.registry.shared_traffic import SharedTraffic, can_share
 from mixllm.registry.traffic import OtherTraffic, Traffic
 
-__all__ = ["InFlight", "OtherTraffic", "Traffic", "listed_price", "priced"]
+__all__ = ["InFlight", "OtherTraffic", "SharedTraffic", "Traffic", "can_share", "listed_price", "priced"]
