@@ -23,6 +23,10 @@ _UNSAID_COOLDOWN_S = 1.0
 class OtherTraffic(Protocol):
     """What other processes do with the same LLMs, and where they are told what this one does; never raises."""
 
+    @property
+    def workers(self) -> int:
+        """How many processes share the picture, this one included."""
+
     def counts(self) -> dict[str, int]:
         """Return the calls that the others have under way, by LLM."""
 
@@ -116,6 +120,11 @@ class Traffic:
             if self._others is not None:
                 self._others.tell_cooldown(llm, until_s)
 
+    @property
+    def processes(self) -> int:
+        """How many processes share the picture, this one included."""
+        return 1 if self._others is None else self._others.workers
+
     def refusals(self) -> dict[str, int]:
         """Return how often each LLM has refused a call of this process."""
         with self._lock:
@@ -133,21 +142,29 @@ class Traffic:
         """Return why each LLM would refuse a call with a prompt of `tokens` now; None where none would."""
         now_s = self.clock.monotonic_s()
         with self._lock:
-            for llm in [llm for llm, until_s in self._cooldowns.items() if until_s <= now_s]:
-                del self._cooldowns[llm]
-            cooldowns = self._cooldowns
-            if self._others is not None:
-                cooldowns = dict(cooldowns)
-                for llm, until_s in self._others.cooldowns().items():
-                    # Bounded here too: what another process wrote is not taken on trust.
-                    until_s = min(until_s, now_s + self.max_cooldown_s)
-                    if until_s > max(now_s, cooldowns.get(llm, 0.0)):
-                        cooldowns[llm] = until_s
+            cooldowns = self._until_s(now_s)
             limited = any(spec.requests_per_minute or spec.tokens_per_minute for spec in specs)
             if not cooldowns and not limited:
                 return None
             holds = [self._hold(spec, cooldowns.get(spec.name), now_s, tokens) for spec in specs]
         return holds if any(holds) else None
+
+    def refused_s(self) -> dict[str, float]:
+        """Return for how long LLMs have asked to be left alone, those that have, as any process was told."""
+        now_s = self.clock.monotonic_s()
+        with self._lock:
+            return {llm: until_s - now_s for llm, until_s in self._until_s(now_s).items()}
+
+    def _until_s(self, now_s: float) -> dict[str, float]:
+        """Return when each cooldown ends that has not ended; with the lock held."""
+        cooldowns = {llm: until_s for llm, until_s in self._cooldowns.items() if until_s > now_s}
+        if self._others is not None:
+            for llm, until_s in self._others.cooldowns().items():
+                # Bounded here too: what another process wrote is not taken on trust.
+                bounded_s = min(until_s, now_s + self.max_cooldown_s)
+                if bounded_s > max(now_s, cooldowns.get(llm, 0.0)):
+                    cooldowns[llm] = bounded_s
+        return cooldowns
 
     def _hold(self, spec: LLMSpec, until_s: float | None, now_s: float, tokens: float) -> Hold | None:
         asked = None
