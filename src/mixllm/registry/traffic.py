@@ -110,8 +110,8 @@ class Traffic:
 
     def refused(self, llm: str, retry_after_s: float | None = None) -> None:
         """Take note that `llm` refuses calls, for `retry_after_s` where it says so; at most `max_cooldown_s`."""
-        wait_s = _UNSAID_COOLDOWN_S if retry_after_s is None else min(max(0.0, retry_after_s), self.max_cooldown_s)
-        until_s = self.clock.monotonic_s() + wait_s
+        asked_s = _UNSAID_COOLDOWN_S if retry_after_s is None else max(0.0, retry_after_s)
+        until_s = self.clock.monotonic_s() + min(asked_s, self.max_cooldown_s)
         with self._lock:
             self._refusals[llm] = self._refusals.get(llm, 0) + 1
             if until_s <= self._cooldowns.get(llm, 0.0):
