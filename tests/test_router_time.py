@@ -175,7 +175,7 @@ def test_overload_is_shed_with_bounded_queues_and_passes() -> None:
         until(200.0)
 
     assert max(wait_s for _, wait_s in waited) < 10.0
-    assert all(0 < after_s < 10.0 for after_s in advice)
+    assert all(0 < after_s < 30.0 for after_s in advice)  # The learned speed moves with what was waited before.
     # A third more comes than can be served, and all the rest is.
     overloaded = [at_s for at_s in shed if at_s < 60.0]
     assert 0.15 < len(overloaded) / (60.0 * 1.5 * capacity) < 0.4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixllm.types import Hold, LLMSpec
 
-__all__ = ["CELLS", "COLUMNS", "RateWindow", "rate_hold"]
+__all__ = ["CELLS", "COLUMNS", "RateWindow", "rate_hold", "rate_holds"]
 
 _WINDOW_S: Final = 60
 CELLS: Final = 64
@@ -59,6 +60,21 @@ class RateWindow:
         return place
 
 
+def rate_holds(
+    specs: Sequence[LLMSpec], cells: NDArray[np.float64], *, now_s: float, tokens: float
+) -> list[Hold | None]:
+    """Return `rate_hold` of every LLM, quickly where none is held; `cells` has the shape (K, n, `COLUMNS`)."""
+    counts = _counting(cells[..., _SECOND], now_s)
+    requests = np.where(counts, cells[..., _REQUESTS], 0.0).sum(axis=1).tolist()
+    used = np.where(counts, cells[..., _TOKENS], 0.0).sum(axis=1).tolist()
+    return [
+        rate_hold(spec, cells[row], now_s=now_s, tokens=tokens)
+        if _above(spec.requests_per_minute, requests[row] + 1.0) or _above(spec.tokens_per_minute, used[row] + tokens)
+        else None
+        for row, spec in enumerate(specs)
+    ]
+
+
 def rate_hold(spec: LLMSpec, cells: NDArray[np.float64], *, now_s: float, tokens: float) -> Hold | None:
     """Return why the rate limits of `spec` let no call with a prompt of `tokens` pass now; None where they do.
 
@@ -97,8 +113,7 @@ def rate_hold(spec: LLMSpec, cells: NDArray[np.float64], *, now_s: float, tokens
 def _free_in_s(cells: NDArray[np.float64], column: int, *, now_s: float, allowed: float) -> float:
     """Return the time until no more than `allowed` is used, 0 where that is so now."""
     ends_s = cells[:, _SECOND] + (_WINDOW_S + 1)
-    # What lies in the future was written by nobody who means well, and would block without end.
-    counts = (ends_s > now_s) & (cells[:, _SECOND] <= now_s)
+    counts = _counting(cells[:, _SECOND], now_s)
     used = cells[counts, column]
     excess = float(used.sum()) - allowed
     if excess <= 0:
@@ -108,3 +123,12 @@ def _free_in_s(cells: NDArray[np.float64], column: int, *, now_s: float, allowed
     freed = used[order].cumsum()
     place = min(int(freed.searchsorted(excess - 1e-9)), len(freed) - 1)
     return float(ends_s[order[place]]) - now_s
+
+
+def _counting(seconds: NDArray[np.float64], now_s: float) -> NDArray[np.bool_]:
+    """Return which seconds count; what lies in the future was written by nobody who means well."""
+    return np.logical_and(seconds > now_s - (_WINDOW_S + 1), seconds <= now_s)
+
+
+def _above(limit: int | None, needed: float) -> bool:
+    return limit is not None and needed > limit

@@ -10,7 +10,7 @@ import secrets
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -140,15 +140,24 @@ class SharedTraffic:
             np.fmax(latest, self._read_row(_COUNTS_AT + slot * _SLOT_COUNT_BYTES + _ROW_BYTES), out=latest)
         return {llm: float(latest[row]) for llm, row in self._place[1].items() if latest[row] > 0}
 
-    def cells(self, llm: str) -> NDArray[np.float64]:
-        """Return the cells of the others' rate windows, shape (n, 3)."""
-        row = self._place[1].get(llm)
-        if row is None:
-            return np.zeros((0, COLUMNS))
-        parts = [self._read(_cell_at(slot, row, 0), _WINDOW_BYTES) for slot in self._recent]
-        cells = np.frombuffer(b"".join(parts), np.float64).reshape(-1, COLUMNS)
-        sane = (cells >= 0) & (cells < np.inf)
-        return cells[sane.all(axis=1)]
+    def cells(self, llms: Sequence[str]) -> NDArray[np.float64]:
+        """Return the cells of the others' rate windows of K LLMs, shape (K, n, 3)."""
+        known = self._place[1]
+        rows = [known.get(llm, -1) for llm in llms]
+        recent = self._recent
+        found = np.zeros((len(llms), len(recent), CELLS, COLUMNS))
+        taken = [row for row in rows if row >= 0]
+        if taken:
+            # All that lies between the first and the last of them at once: a read costs more than what it reads.
+            first, number = min(taken), max(taken) - min(taken) + 1
+            places = [place for place, row in enumerate(rows) if row >= 0]
+            chosen = np.array(taken) - first
+            for column, slot in enumerate(recent):
+                read = self._read(_cell_at(slot, first, 0), number * _WINDOW_BYTES)
+                windows = np.frombuffer(read, np.float64).reshape(number, CELLS, COLUMNS)
+                found[places, column] = windows[chosen]
+            found[~((found >= 0) & (found < np.inf)).all(axis=-1)] = 0.0
+        return found.reshape(len(llms), -1, COLUMNS)
 
     # ---- this one ---------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixllm.interfaces import Clock
 from mixllm.registry.in_flight import CallUnderWay, InFlight
-from mixllm.registry.rate_window import RateWindow, rate_hold
+from mixllm.registry.rate_window import CELLS, COLUMNS, RateWindow, rate_holds
 from mixllm.types import Hold, LLMSpec
 from mixllm.units import positive
 
@@ -33,8 +33,8 @@ class OtherTraffic(Protocol):
     def cooldowns(self) -> dict[str, float]:
         """Return until when LLMs have asked the others to wait, on the monotonic clock."""
 
-    def cells(self, llm: str) -> NDArray[np.float64]:
-        """Return the cells of the others' rate windows, shape (n, 3)."""
+    def cells(self, llms: Sequence[str]) -> NDArray[np.float64]:
+        """Return the cells of the others' rate windows of K LLMs, shape (K, n, 3)."""
 
     def tell_count(self, llm: str, count: int) -> None:
         """Tell how many calls this process has under way."""
@@ -143,10 +143,15 @@ class Traffic:
         now_s = self.clock.monotonic_s()
         with self._lock:
             cooldowns = self._until_s(now_s)
-            limited = any(spec.requests_per_minute or spec.tokens_per_minute for spec in specs)
+            limited = [row for row, spec in enumerate(specs) if spec.requests_per_minute or spec.tokens_per_minute]
             if not cooldowns and not limited:
                 return None
-            holds = [self._hold(spec, cooldowns.get(spec.name), now_s, tokens) for spec in specs]
+            holds = [_asked(cooldowns[spec.name] - now_s) if spec.name in cooldowns else None for spec in specs]
+            if limited:
+                some = [specs[row] for row in limited]
+                rates = rate_holds(some, self._cells(some), now_s=now_s, tokens=tokens)
+                for row, rate in zip(limited, rates, strict=True):
+                    holds[row] = _longer(holds[row], rate)
         return holds if any(holds) else None
 
     def refused_s(self) -> dict[str, float]:
@@ -166,23 +171,27 @@ class Traffic:
                     cooldowns[llm] = bounded_s
         return cooldowns
 
-    def _hold(self, spec: LLMSpec, until_s: float | None, now_s: float, tokens: float) -> Hold | None:
-        asked = None
-        if until_s is not None:
-            wait_s = until_s - now_s
-            asked = Hold(wait_s=wait_s, reason=f"its endpoint refused and asked to wait, {wait_s:.1f} s are left")
-        if spec.requests_per_minute is None and spec.tokens_per_minute is None:
-            return asked
-        window = self._windows.get(spec.name)
-        parts = [] if window is None else [window.cells]
-        if self._others is not None:
-            parts.append(self._others.cells(spec.name))
-        cells = np.concatenate(parts) if parts else np.zeros((0, 3))
-        rate = rate_hold(spec, cells, now_s=now_s, tokens=tokens)
-        if asked is None or (rate is not None and rate.wait_s > asked.wait_s):
-            return rate
-        return asked
+    def _cells(self, specs: Sequence[LLMSpec]) -> NDArray[np.float64]:
+        """Return the rate windows of every process, shape (K, n, 3); with the lock held."""
+        windows = [self._windows.get(spec.name) for spec in specs]
+        own = np.stack([_EMPTY if window is None else window.cells for window in windows])
+        if self._others is None:
+            return own
+        return np.concatenate([own, self._others.cells([spec.name for spec in specs])], axis=1)
 
     def _tell_count(self, llm: str) -> None:
         if self._others is not None:
             self._others.tell_count(llm, self.in_flight.count(llm))
+
+
+_EMPTY = np.zeros((CELLS, COLUMNS))
+
+
+def _asked(wait_s: float) -> Hold:
+    return Hold(wait_s=wait_s, reason=f"its endpoint refused and asked to wait, {wait_s:.1f} s are left")
+
+
+def _longer(one: Hold | None, other: Hold | None) -> Hold | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.wait_s >= other.wait_s else other
