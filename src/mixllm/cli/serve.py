@@ -84,6 +84,8 @@ def _supervise(config: Config, config_path: Path, *, log_level: str, say: Callab
     from mixllm.gateway.workers import Inheritance, run_workers
 
     place = config.gateway
+    if os.name != "posix":
+        raise ConfigError("gateway.workers: several processes need a POSIX system. Set gateway.workers: 1.")
     if config.store.kind == "memory":
         raise ConfigError("gateway.workers: several processes need a store that they share. Set store.kind: sqlite.")
     check_exposure(place.host, resolve_keys(place.api_keys, os.environ))

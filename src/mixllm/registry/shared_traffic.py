@@ -18,31 +18,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixllm.registry.rate_window import CELLS, COLUMNS
+from mixllm.registry.traffic_layout import (
+    COUNTS_AT,
+    DIGEST_BYTES,
+    FILE_BYTES,
+    HEAD,
+    HEAD_BYTES,
+    HEADS_AT,
+    LLMS,
+    MAGIC,
+    NAMES_AT,
+    NOBODY,
+    ROW_BYTES,
+    SLOT_CELL_BYTES,
+    SLOT_COUNT_BYTES,
+    SLOTS,
+    WINDOW_BYTES,
+    beat_of,
+    cell_at,
+    count_at,
+    head_at,
+    is_ours,
+)
 
 __all__ = ["SharedTraffic", "can_share"]
 
 _LOG = logging.getLogger(__name__)
-
-_MAGIC: Final = b"MixLLM traffic 1"
-_SLOTS: Final = 64
-_LLMS: Final = 256
-_DIGEST_BYTES: Final = 16
-_NOBODY: Final = bytes(_DIGEST_BYTES)
-
-_HEAD: Final = struct.Struct("=16sQQd")
-"""Of a slot: its owner's token, its pid (0: it has left), the pid's namespace, the last beat on the monotonic clock."""
-
-_NAMES_AT: Final = 64
-_HEADS_AT: Final = _NAMES_AT + _LLMS * _DIGEST_BYTES
-_HEAD_BYTES: Final = 64
-_COUNTS_AT: Final = _HEADS_AT + _SLOTS * _HEAD_BYTES
-_ROW_BYTES: Final = _LLMS * 8
-_SLOT_COUNT_BYTES: Final = 2 * _ROW_BYTES
-"""Calls under way of each LLM, then the ends of their cooldowns."""
-_CELLS_AT: Final = _COUNTS_AT + _SLOTS * _SLOT_COUNT_BYTES
-_WINDOW_BYTES: Final = CELLS * COLUMNS * 8
-_SLOT_CELL_BYTES: Final = _LLMS * _WINDOW_BYTES
-_FILE_BYTES: Final = _CELLS_AT + _SLOTS * _SLOT_CELL_BYTES
 
 _MOST_CALLS: Final = 1e6
 _BEAT_S: Final = 0.5
@@ -127,17 +128,17 @@ class SharedTraffic:
 
     def counts(self) -> dict[str, int]:
         """Return the calls that the others have under way, by LLM."""
-        totals = np.zeros(_LLMS)
+        totals = np.zeros(LLMS)
         for slot in self._others:
-            values = self._read_row(_COUNTS_AT + slot * _SLOT_COUNT_BYTES)
+            values = self._read_row(COUNTS_AT + slot * SLOT_COUNT_BYTES)
             np.add(totals, values, out=totals, where=(values > 0) & (values < _MOST_CALLS))
         return {llm: int(totals[row]) for llm, row in self._place[1].items() if totals[row] >= 1}
 
     def cooldowns(self) -> dict[str, float]:
         """Return until when LLMs have asked the others to wait, on the monotonic clock."""
-        latest = np.zeros(_LLMS)
+        latest = np.zeros(LLMS)
         for slot in self._recent:
-            np.fmax(latest, self._read_row(_COUNTS_AT + slot * _SLOT_COUNT_BYTES + _ROW_BYTES), out=latest)
+            np.fmax(latest, self._read_row(COUNTS_AT + slot * SLOT_COUNT_BYTES + ROW_BYTES), out=latest)
         return {llm: float(latest[row]) for llm, row in self._place[1].items() if latest[row] > 0}
 
     def cells(self, llms: Sequence[str]) -> NDArray[np.float64]:
@@ -153,7 +154,7 @@ class SharedTraffic:
             places = [place for place, row in enumerate(rows) if row >= 0]
             chosen = np.array(taken) - first
             for column, slot in enumerate(recent):
-                read = self._read(_cell_at(slot, first, 0), number * _WINDOW_BYTES)
+                read = self._read(cell_at(slot, first, 0), number * WINDOW_BYTES)
                 windows = np.frombuffer(read, np.float64).reshape(number, CELLS, COLUMNS)
                 found[places, column] = windows[chosen]
             found[~((found >= 0) & (found < np.inf)).all(axis=-1)] = 0.0
@@ -165,21 +166,21 @@ class SharedTraffic:
         """Tell how many calls this process has under way."""
         slot, rows = self._place
         if llm in rows:
-            self._write(_count_at(slot, rows[llm]), count)
+            self._write(count_at(slot, rows[llm]), count)
 
     def tell_cooldown(self, llm: str, until_s: float) -> None:
         """Tell until when an LLM has asked to wait."""
         self._told_cooldowns[llm] = until_s
         slot, rows = self._place
         if llm in rows:
-            self._write(_count_at(slot, rows[llm]) + _ROW_BYTES, until_s)
+            self._write(count_at(slot, rows[llm]) + ROW_BYTES, until_s)
 
     def tell_cell(self, llm: str, place: int, cell: NDArray[np.float64]) -> None:
         """Tell one cell of this process's rate window."""
         self._told_cells.setdefault(llm, {})[place] = cell
         slot, rows = self._place
         if llm in rows:
-            self._write(_cell_at(slot, rows[llm], place), cell)
+            self._write(cell_at(slot, rows[llm], place), cell)
 
     def beat(self) -> None:
         """Say that this process lives, look who else does, and take a slot where it has none (any more)."""
@@ -193,7 +194,7 @@ class SharedTraffic:
                 counts = self._own_counts()
                 for llm, row in self._place[1].items():
                     # Also where calls were forgotten by their callers, which nobody else would tell.
-                    self._put(_count_at(self._place[0], row), struct.pack("=d", counts.get(llm, 0)))
+                    self._put(count_at(self._place[0], row), struct.pack("=d", counts.get(llm, 0)))
                 self._failing = False
             except (OSError, ValueError, struct.error) as error:
                 self._fail(error)
@@ -205,7 +206,7 @@ class SharedTraffic:
         with self._turn:
             with contextlib.suppress(OSError):
                 if self._holds_slot():
-                    self._put(_COUNTS_AT + self._place[0] * _SLOT_COUNT_BYTES, bytes(_ROW_BYTES))
+                    self._put(COUNTS_AT + self._place[0] * SLOT_COUNT_BYTES, bytes(ROW_BYTES))
                     self._put_head(0)
             fd, self._fd, self._place, self._others, self._recent = self._fd, -1, _NOWHERE, (), ()
             if fd >= 0:
@@ -224,8 +225,8 @@ class SharedTraffic:
         here, there = os.fstat(self._fd), self.path.stat()
         return (
             (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
-            and _is_ours(self._fd)
-            and os.pread(self._fd, len(self._token), _head_at(self._place[0])) == self._token
+            and is_ours(self._fd)
+            and os.pread(self._fd, len(self._token), head_at(self._place[0])) == self._token
         )
 
     def _join(self) -> None:
@@ -235,15 +236,15 @@ class SharedTraffic:
             self._adopt(self._open())
             heads = dict(self._heads())
             # One that was never used before one whose last minute may still count.
-            free = [slot for slot in range(_SLOTS) if slot not in heads]
+            free = [slot for slot in range(SLOTS) if slot not in heads]
             free += sorted(
-                (slot for slot in heads if not self._alive(heads[slot])), key=lambda slot: _beat_of(heads[slot])
+                (slot for slot in heads if not self._alive(heads[slot])), key=lambda slot: beat_of(heads[slot])
             )
             if not free:
-                raise OSError(f"all {_SLOTS} slots of {str(self.path)!r} are taken")
+                raise OSError(f"all {SLOTS} slots of {str(self.path)!r} are taken")
             slot = free[0]
-            self._put(_COUNTS_AT + slot * _SLOT_COUNT_BYTES, bytes(_SLOT_COUNT_BYTES))
-            self._put(_cell_at(slot, 0, 0), bytes(_SLOT_CELL_BYTES))
+            self._put(COUNTS_AT + slot * SLOT_COUNT_BYTES, bytes(SLOT_COUNT_BYTES))
+            self._put(cell_at(slot, 0, 0), bytes(SLOT_CELL_BYTES))
             self._place = (slot, {})
             self._put_head(os.getpid())
 
@@ -259,7 +260,7 @@ class SharedTraffic:
         flags = os.O_RDWR | os.O_CLOEXEC
         with contextlib.suppress(FileNotFoundError):
             fd = os.open(self.path, flags)
-            if _is_ours(fd):
+            if is_ours(fd):
                 return fd
             os.close(fd)
             _LOG.warning("%r is damaged or of another version and is made anew", str(self.path))
@@ -267,8 +268,8 @@ class SharedTraffic:
         fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         fd = os.open(fresh, flags | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.ftruncate(fd, _FILE_BYTES)
-            os.pwrite(fd, _MAGIC, 0)
+            os.ftruncate(fd, FILE_BYTES)
+            os.pwrite(fd, MAGIC, 0)
             fresh.replace(self.path)
         except BaseException:
             os.close(fd)
@@ -279,19 +280,19 @@ class SharedTraffic:
         heads = [(slot, head) for slot, head in self._heads() if slot != self._place[0]]
         now_s = time.monotonic()
         self._others = tuple(slot for slot, head in heads if self._alive(head))
-        self._recent = tuple(slot for slot, head in heads if -1.0 < now_s - _beat_of(head) < _REMEMBERED_S)
+        self._recent = tuple(slot for slot, head in heads if -1.0 < now_s - beat_of(head) < _REMEMBERED_S)
 
     def _name(self, llms: Iterable[str]) -> None:
         """Find the row of every LLM, those that the file does not know yet on a row of their own while there is one."""
         names = self._names()
         digests = {llm: _digest(llm) for llm in llms}
-        if not set(digests.values()) <= set(names) and _NOBODY in names:
+        if not set(digests.values()) <= set(names) and NOBODY in names:
             with self._locked():
                 names = self._names()
                 for digest in digests.values():
-                    if digest not in names and _NOBODY in names:
-                        row = names.index(_NOBODY)
-                        self._put(_NAMES_AT + row * _DIGEST_BYTES, digest)
+                    if digest not in names and NOBODY in names:
+                        row = names.index(NOBODY)
+                        self._put(NAMES_AT + row * DIGEST_BYTES, digest)
                         names[row] = digest
         known = {name: row for row, name in enumerate(names)}
         slot, before = self._place
@@ -320,25 +321,25 @@ class SharedTraffic:
             os.close(lock)
 
     def _names(self) -> list[bytes]:
-        read = os.pread(self._fd, _LLMS * _DIGEST_BYTES, _NAMES_AT)
-        return [read[at : at + _DIGEST_BYTES] for at in range(0, len(read), _DIGEST_BYTES)]
+        read = os.pread(self._fd, LLMS * DIGEST_BYTES, NAMES_AT)
+        return [read[at : at + DIGEST_BYTES] for at in range(0, len(read), DIGEST_BYTES)]
 
     def _heads(self) -> Iterator[tuple[int, bytes]]:
-        read = os.pread(self._fd, _SLOTS * _HEAD_BYTES, _HEADS_AT)
-        for slot in range(len(read) // _HEAD_BYTES):
-            head = read[slot * _HEAD_BYTES :][: _HEAD.size]
+        read = os.pread(self._fd, SLOTS * HEAD_BYTES, HEADS_AT)
+        for slot in range(len(read) // HEAD_BYTES):
+            head = read[slot * HEAD_BYTES :][: HEAD.size]
             if any(head):
                 yield slot, head
 
     def _alive(self, head: bytes) -> bool:
-        _, pid, namespace, beat_s = _HEAD.unpack(head)
+        _, pid, namespace, beat_s = HEAD.unpack(head)
         # A beat from the future is of another boot.
         if pid == 0 or not -1.0 < time.monotonic() - beat_s < self.dead_after_s:
             return False
         return bool(namespace != self._namespace) or _exists(pid)
 
     def _put_head(self, pid: int) -> None:
-        self._put(_head_at(self._place[0]), _HEAD.pack(self._token, pid, self._namespace, time.monotonic()))
+        self._put(head_at(self._place[0]), HEAD.pack(self._token, pid, self._namespace, time.monotonic()))
 
     def _put(self, at: int, content: bytes) -> None:
         if os.pwrite(self._fd, content, at) != len(content):
@@ -359,7 +360,7 @@ class SharedTraffic:
         return read if len(read) == size else bytes(size)
 
     def _read_row(self, at: int) -> NDArray[np.float64]:
-        return np.frombuffer(self._read(at, _ROW_BYTES), np.float64)
+        return np.frombuffer(self._read(at, ROW_BYTES), np.float64)
 
     def _fail(self, error: Exception) -> None:
         if not self._failing:
@@ -367,29 +368,8 @@ class SharedTraffic:
             _LOG.warning("traffic is not shared with other processes for now: %s", error)
 
 
-def _is_ours(fd: int) -> bool:
-    return os.fstat(fd).st_size == _FILE_BYTES and os.pread(fd, len(_MAGIC), 0) == _MAGIC
-
-
-def _beat_of(head: bytes) -> float:
-    beat_s: float = _HEAD.unpack(head)[3]
-    return beat_s
-
-
-def _head_at(slot: int) -> int:
-    return _HEADS_AT + slot * _HEAD_BYTES
-
-
-def _count_at(slot: int, row: int) -> int:
-    return _COUNTS_AT + slot * _SLOT_COUNT_BYTES + row * 8
-
-
-def _cell_at(slot: int, row: int, place: int) -> int:
-    return _CELLS_AT + slot * _SLOT_CELL_BYTES + row * _WINDOW_BYTES + place * COLUMNS * 8
-
-
 def _digest(llm: str) -> bytes:
-    return hashlib.blake2b(llm.encode(), digest_size=_DIGEST_BYTES).digest()
+    return hashlib.blake2b(llm.encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def _exists(pid: int) -> bool:

@@ -101,9 +101,9 @@ class Traffic:
             return None
         if tokens is not None:
             with self._lock:
-                window = self._windows[call.llm]
-                place = window.settle(call.started_s, tokens - call.tokens)
-                if place is not None and self._others is not None:
+                window = self._windows.get(call.llm)
+                place = None if window is None else window.settle(call.started_s, tokens - call.tokens)
+                if window is not None and place is not None and self._others is not None:
                     self._others.tell_cell(call.llm, place, window.cells[place])
         self._tell_count(call.llm)
         return call

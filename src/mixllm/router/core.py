@@ -11,7 +11,6 @@ from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self, TypedDict
 
-import msgspec
 import numpy as np
 
 from mixllm.decision import Choice, DecisionMaker, Forecasts, Outside
@@ -21,6 +20,7 @@ from mixllm.learning import DEADLINE_QUANTILE, Checkpoint, Learner, LearningWork
 from mixllm.registry import Traffic
 from mixllm.router.budget import Budget
 from mixllm.router.decision_ids import new_decision_id
+from mixllm.router.foresight import Foreseen, foresee, within_time
 from mixllm.router.judgements import judgement
 from mixllm.router.measured import measured
 from mixllm.router.pool import RoutedPool
@@ -31,7 +31,6 @@ from mixllm.types import (
     Feedback,
     FeedbackKind,
     FeedbackReceipt,
-    Hold,
     LLMSpec,
     Outcome,
     OutcomeEvent,
@@ -63,20 +62,9 @@ class _Made(NamedTuple):
     in_flight: int
 
 
-class _Foreseen(NamedTuple):
-    """Calls under way, what is refused now, and what is expected of each LLM."""
-
-    counts: dict[str, int]
-    holds: list[Hold | None] | None
-    forecasts: Forecasts
-
-
 _LOG = logging.getLogger(__name__)
 _SHOWN_TAGS = 3
 _USUAL_TOKENS_IN = 500
-_LONGEST_HOLD_S = 3600.0
-"""Forecasts stay finite where an LLM's limits let a call never pass."""
-
 _DRAW_BITS = 53
 
 
@@ -210,7 +198,11 @@ class RouterCore(RoutedPool):
         BudgetExhaustedError
             Where the budget is spent.
         """
-        query = self._within_time(Query(text=query) if isinstance(query, str) else query)
+        query = within_time(
+            Query(text=query) if isinstance(query, str) else query,
+            max_latency_s=self.max_latency_s,
+            max_ttft_s=self.max_ttft_s,
+        )
         encoding = self.encoder.encode(query.text)
         features = self.features.features(encoding)
         seed = int(self._rng.integers(0, 1 << 63))
@@ -245,7 +237,7 @@ class RouterCore(RoutedPool):
     def waits_s(self) -> dict[str, float]:
         """Return for every LLM how long a call of usual length would wait now, rate limits and cooldowns included."""
         snapshot = self._snapshot
-        forecasts = self._forecasts(
+        forecasts = self._foresee(
             snapshot, np.zeros(self.features.dimension, np.float32), Query(text="", tokens_in=_USUAL_TOKENS_IN)
         ).forecasts
         return dict(zip((spec.name for spec in snapshot.specs), forecasts.wait_s.tolist(), strict=True))
@@ -430,15 +422,6 @@ class RouterCore(RoutedPool):
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
-    def _within_time(self, query: Query) -> Query:
-        """Return `query` with the limits on time that it does not set itself."""
-        changes = {}
-        if self.max_latency_s is not None and query.max_latency_s is None:
-            changes["max_latency_s"] = self.max_latency_s
-        if self.max_ttft_s is not None and query.max_ttft_s is None and query.streamed:
-            changes["max_ttft_s"] = self.max_ttft_s
-        return msgspec.structs.replace(query, **changes) if changes else query
-
     def _begin(self, decision_id: str, query: Query, choice: Choice) -> None:
         chosen = choice.chosen
         tokens = query.prompt_tokens + chosen.forecast.tokens_out.mean
@@ -480,7 +463,7 @@ class RouterCore(RoutedPool):
     def _made(self, query: Query, features: FloatArray, *, seed: int, llm: str | None) -> _Made:
         while True:
             snapshot = self._snapshot
-            counts, holds, forecasts = self._forecasts(snapshot, features, query)
+            counts, holds, forecasts = self._foresee(snapshot, features, query)
             drawn = _Drawn(
                 forecasts=forecasts,
                 cost_scale_usd=snapshot.cost_scale_usd,
@@ -499,24 +482,9 @@ class RouterCore(RoutedPool):
                 return _Made(snapshot, choice, drawn, created_at_s, under_way)
             # It was removed meanwhile: the decision is made again, without it.
 
-    def _forecasts(self, snapshot: Snapshot, features: FloatArray, query: Query) -> _Foreseen:
-        counts = self.traffic.counts()
-        tokens_in = query.prompt_tokens
-        holds = self.traffic.holds(snapshot.specs, tokens=tokens_in)
-        refused_s = None
-        if holds is not None:
-            refused_s = [0.0 if hold is None else min(hold.wait_s, _LONGEST_HOLD_S) for hold in holds]
-        forecasts = snapshot.forecasts(
-            features,
-            tokens_in=tokens_in,
-            max_tokens_out=query.max_tokens_out,
-            in_flight=[counts.get(spec.name, 0) for spec in snapshot.specs] if counts and snapshot.queues else None,
-            refused_s=refused_s,
-            streamed=query.streamed,
-            now_s=self.clock.time_s(),
-            tail=self.deadline_quantile,
-        )
-        return _Foreseen(counts, holds, forecasts)
+    def _foresee(self, snapshot: Snapshot, features: FloatArray, query: Query) -> Foreseen:
+        tail, now_s = self.deadline_quantile, self.clock.time_s()
+        return foresee(self.traffic, snapshot, features, query, now_s=now_s, tail=tail)
 
     def _holds(self, llm: str) -> bool:
         return any(spec.name == llm for spec in self._snapshot.specs)
