@@ -166,6 +166,7 @@ class Router(RouterCore):
                 weights=_score_weights(self.routing_config),
                 policy=build_policy(self.routing_config.policy),
                 out_of_domain=_out_of_domain_rule(self.routing_config.out_of_domain),
+                max_wait_s=self.routing_config.max_wait_s,
             ),
             store=store if store is not None else MemoryStore(),
             clock=clock,
@@ -177,6 +178,10 @@ class Router(RouterCore):
             quarantine=quarantine,
             budget=None if budget is None else Budget(limits=budget, clock=clock),
             shadows=build_shadows(self.routing_config),
+            deadline_quantile=self.routing_config.deadline_quantile,
+            max_latency_s=self.routing_config.max_latency_s,
+            max_ttft_s=self.routing_config.max_ttft_s,
+            max_cooldown_s=self.routing_config.max_cooldown_s,
         )
 
     @classmethod

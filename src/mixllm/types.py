@@ -19,6 +19,7 @@ __all__ = [
     "FeedbackKind",
     "FeedbackReceipt",
     "Forecast",
+    "Hold",
     "Ineligible",
     "LLMSpec",
     "LearnedState",
@@ -715,6 +716,21 @@ class StateInfo(Value, frozen=True, kw_only=True):
     created_at_s: float
     size_bytes: int
     quarantined: str | None = None
+
+
+class Hold(Value, frozen=True, kw_only=True, gc=False):
+    """That an LLM would refuse a call now.
+
+    Parameters
+    ----------
+    wait_s
+        For how long; infinite where this call will never be taken.
+    reason
+        Why, and how long it still takes.
+    """
+
+    wait_s: float
+    reason: str
 
 
 class PoolChange(Value, frozen=True, kw_only=True):

@@ -154,3 +154,13 @@ def test_a_cost_scale_out_of_range_is_refused(scale: float) -> None:
 def test_a_forecast_that_is_no_number_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="score must be finite"):
         score([forecast(quality=math.nan)], weights=ScoreWeights(), cost_scale_usd=1.0)
+
+
+def test_of_a_stream_the_wait_is_its_readers() -> None:
+    """100 tokens are read in 10 s: an LLM that is done in 4 s keeps nobody waiting but for its first token."""
+    weights = ScoreWeights(wait_weight=1.0, wait_steepness_per_s=1.0, wait_onset=0.0, deadline_s=1.0, trade_off=0.0)
+    candidates = [forecast(cost_usd=0.0, latency_s=latency_s) for latency_s in (4.0, 9.0, 12.0)]
+    scores, _ = score(candidates, weights=weights, cost_scale_usd=1.0, streamed=True)
+    assert scores == pytest.approx([-math.exp(0.1), -math.exp(0.1), -math.exp(2.0)])
+    plain, _ = score(candidates, weights=weights, cost_scale_usd=1.0)
+    assert plain == pytest.approx([-math.exp(4.0), -math.exp(9.0), -math.exp(12.0)])

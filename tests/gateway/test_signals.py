@@ -30,6 +30,9 @@ from mixllm.types import LLMSpec, Price
 
 LLM = "atlas-large"
 FREE = Price(usd_per_million_tokens_in=1, usd_per_million_tokens_out=2)
+FORGIVING = {"max_cooldown_s": 1e-6}
+"""A refusal of one test is over in the next."""
+
 EVERY = {"implicit": ["regenerate", "error", "empty", "cut"], "regenerate_window_s": 300}
 QUICK = {"kind": "hashing"}
 
@@ -38,7 +41,7 @@ QUICK = {"kind": "hashing"}
 def watched(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway in which every signal counts."""
     with Gateway(
-        config_for(pool, tmp_path_factory.mktemp("watched") / "m.db", signals=EVERY, encoder=QUICK)
+        config_for(pool, tmp_path_factory.mktemp("watched") / "m.db", signals=EVERY, encoder=QUICK, routing=FORGIVING)
     ) as running:
         yield running
 

@@ -62,6 +62,8 @@ class PoolEntry(Value, frozen=True, kw_only=True):
     judgements: float
     ttft_s: float | None
     tpot_s: float | None
+    wait_s: float = 0.0
+    refused_s: float = 0.0
 
 
 class FeedbackAnswer(Value, frozen=True, kw_only=True):

@@ -16,7 +16,18 @@ from mixllm.types import Capability, LLMSpec, Price, Secret, Value
 
 __all__ = ["command"]
 
-_COLUMNS = ("LLM", "model", "$/M in / out", "context", "capabilities", "judgements", "in flight", "TTFT", "TPOT")
+_COLUMNS = (
+    "LLM",
+    "model",
+    "$/M in / out",
+    "context",
+    "capabilities",
+    "judgements",
+    "in flight",
+    "wait",
+    "TTFT",
+    "TPOT",
+)
 _UNPROCESSABLE = 422
 _NUMBERS = _COLUMNS[2:4] + _COLUMNS[5:]
 
@@ -72,7 +83,9 @@ def command() -> None:
 def list_llms(*, url: str, api_key: Secret | None, as_json: bool) -> None:
     """List the pool: prices, capabilities, and what was learned.
 
-    TTFT is the time to the first token, TPOT the time per further one; both are forecasts where nothing was measured.
+    The wait is what a call of usual length is expected to wait now, rate limits included; "refuses" says that the
+    endpoint has asked to be left alone. TTFT is the time to the first token, TPOT the time per further one; both are
+    forecasts where nothing was measured.
     """
     pool = GatewayAPI(url=url, api_key=api_key).pool()
     if as_json:
@@ -208,6 +221,7 @@ def _row(entry: PoolEntry) -> tuple[str, ...]:
         ", ".join(sorted(spec.capabilities)) or "text",
         f"{entry.judgements:.0f}",
         str(entry.in_flight),
+        seconds(entry.wait_s) + (" (refuses)" if entry.refused_s > 0 else ""),
         "–" if entry.ttft_s is None else seconds(entry.ttft_s),
         "–" if entry.tpot_s is None else seconds(entry.tpot_s),
     )

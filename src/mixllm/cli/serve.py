@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -16,6 +18,7 @@ from mixllm.cli.options import config_option, json_option, read_config
 from mixllm.cli.output import print_json, print_line
 from mixllm.cli.signals import ended_by_signals
 from mixllm.config import Config
+from mixllm.errors import ConfigError
 
 __all__ = ["command", "curl_line"]
 
@@ -26,6 +29,8 @@ _QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "W
 @config_option
 @click.option("--host", help="Listen here instead of at gateway.host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of at gateway.port; 0: a free one.")
+@click.option("--workers", type=click.IntRange(1, 32), help="Processes that serve, instead of gateway.workers.")
+@click.option("--inherit", hidden=True, help="What a worker gets from its parent.")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -34,13 +39,22 @@ _QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "W
     help="The log goes to stderr; it holds no prompts and no keys.",
 )
 @json_option
-def command(*, config_path: Path, host: str | None, port: int | None, log_level: str, as_json: bool) -> None:
+def command(
+    *,
+    config_path: Path,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    inherit: str | None,
+    log_level: str,
+    as_json: bool,
+) -> None:
     """Run the OpenAI-compatible gateway.
 
     Prints one line as soon as it listens: where, and a command to try. Ctrl-C and SIGTERM let it finish the requests
     under way, keep what was learned, and end with code 0.
     """
-    config = _at(read_config(config_path), host=host, port=port)
+    config = _with(read_config(config_path), host=host, port=port, workers=workers)
     from mixllm.gateway.serve import serve  # takes a second; a faulty file is told at once
 
     logging.basicConfig(
@@ -55,8 +69,56 @@ def command(*, config_path: Path, host: str | None, port: int | None, log_level:
         else:
             print_line(f"MixLLM listens on {shown}. Try: {attempt}")
 
+    if inherit is not None:
+        _work(config, inherit)
+    elif config.gateway.workers > 1:
+        _supervise(config, config_path, log_level=log_level, say=say)
+    else:
+        with ended_by_signals():
+            serve(config, on_ready=say)
+
+
+def _supervise(config: Config, config_path: Path, *, log_level: str, say: Callable[[str], None]) -> None:
+    """Run the workers until told to stop."""
+    from mixllm.gateway.serve import check_exposure, listen, resolve_keys, url_of
+    from mixllm.gateway.workers import Inheritance, run_workers
+
+    place = config.gateway
+    if os.name != "posix":
+        raise ConfigError("gateway.workers: several processes need a POSIX system. Set gateway.workers: 1.")
+    if config.store.kind == "memory":
+        raise ConfigError("gateway.workers: several processes need a store that they share. Set store.kind: sqlite.")
+    check_exposure(place.host, resolve_keys(place.api_keys, os.environ))
+
+    def line(inheritance: Inheritance) -> list[str]:
+        options = ["-c", str(config_path), "--host", place.host, "--workers", str(place.workers)]
+        return [
+            sys.executable,
+            "-m",
+            "mixllm",
+            "serve",
+            *options,
+            "--log-level",
+            log_level,
+            "--inherit",
+            str(inheritance),
+        ]
+
+    with listen(place.host, place.port) as listener:
+        code = run_workers(line, listener=listener, count=place.workers, on_ready=lambda: say(url_of(listener)))
+    if code:
+        sys.exit(code)
+
+
+def _work(config: Config, inherit: str) -> None:
+    """Serve as one of several workers."""
+    from mixllm.gateway.serve import serve
+    from mixllm.gateway.workers import Inheritance
+
+    inheritance = Inheritance.parse(inherit)
     with ended_by_signals():
-        serve(config, on_ready=say)
+        inheritance.end_with_parent()
+        serve(config, on_ready=inheritance.say_ready, listener=socket.socket(fileno=inheritance.listener))
 
 
 def curl_line(url: str, *, key: bool, pool: bool) -> str:
@@ -78,6 +140,6 @@ def curl_line(url: str, *, key: bool, pool: bool) -> str:
     return f"curl -s {url}/v1/chat/completions{header} -H 'Content-Type: application/json' -d '{question}'"
 
 
-def _at(config: Config, *, host: str | None, port: int | None) -> Config:
-    place = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+def _with(config: Config, **given: str | int | None) -> Config:
+    place = {name: value for name, value in given.items() if value is not None}
     return msgspec.structs.replace(config, gateway=msgspec.structs.replace(config.gateway, **place))

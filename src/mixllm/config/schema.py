@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _MAX_COMMIT_DELAY_S = 60.0
+_MAX_WORKERS = 32
 
 
 class PolicyConfig(Section, frozen=True, kw_only=True):
@@ -148,6 +149,14 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         β, γ, ξ and τ of the waiting penalty (see `mixllm.decision.ScoreWeights`).
     caution, caution_judgements
         How much more quality counts while the pool has been judged little (see `mixllm.decision.ScoreWeights`).
+    max_latency_s, max_ttft_s
+        Longest time to the last token, and of streams to the first, for requests that set none; None: no limit.
+    deadline_quantile
+        The probability with which limits on time are to be met.
+    max_wait_s
+        An LLM whose queue makes a call wait longer gets no further ones.
+    max_cooldown_s
+        An LLM that refuses calls is left alone for no longer than this, whatever it asks for.
     policy
         How scores become a choice.
     shadow
@@ -164,6 +173,11 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
     deadline_s: float = 30.0
     caution: float = 0.0
     caution_judgements: float = 300.0
+    max_latency_s: float | None = None
+    max_ttft_s: float | None = None
+    deadline_quantile: float = 0.95
+    max_wait_s: float = 30.0
+    max_cooldown_s: float = 60.0
     policy: PolicyConfig = PolicyConfig()
     shadow: tuple[ShadowConfig, ...] = ()
     out_of_domain: OutOfDomainConfig = OutOfDomainConfig()
@@ -177,6 +191,12 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         positive("wait_steepness_per_s", self.wait_steepness_per_s)
         fraction("wait_onset", self.wait_onset)
         positive("deadline_s", self.deadline_s)
+        check_given(positive, self, "max_latency_s")
+        check_given(positive, self, "max_ttft_s")
+        if not 0 < self.deadline_quantile < 1:
+            raise InvalidValueError("deadline_quantile", self.deadline_quantile, "in (0, 1)")
+        positive("max_wait_s", self.max_wait_s)
+        positive("max_cooldown_s", self.max_cooldown_s)
 
 
 class EncoderConfig(Section, frozen=True, kw_only=True):
@@ -379,6 +399,10 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
         Larger requests are refused.
     connect_timeout_s
         Time limit for connecting to an LLM's endpoint.
+    workers
+        Processes that serve; all of them share the store.
+    shared_traffic
+        Whether gateways on the same store file see each other's calls, rate limits and cooldowns.
     """
 
     host: str = "127.0.0.1"
@@ -387,6 +411,8 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     llm_key_variables: tuple[str, ...] = ()
     max_body_bytes: int = 4 * 1024 * 1024
     connect_timeout_s: float = 5.0
+    workers: int = 1
+    shared_traffic: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -394,6 +420,8 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
         if self.max_body_bytes < 1024:
             raise InvalidValueError("max_body_bytes", self.max_body_bytes, ">= 1024")
         positive("connect_timeout_s", self.connect_timeout_s)
+        if not 1 <= self.workers <= _MAX_WORKERS:
+            raise InvalidValueError("workers", self.workers, f"between 1 and {_MAX_WORKERS}")
         if not self.host.strip():
             raise InvalidValueError("host", self.host, "an address or a host name")
         if not all(key.reveal().strip() for key in self.api_keys):

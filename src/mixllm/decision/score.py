@@ -22,6 +22,9 @@ LLMs that are all far too late the less late one is still the better."""
 
 _MAX_EXCESS = 1e12
 
+_READING_TOKENS_PER_S = 10.0
+"""How fast a stream is read: about 450 English words a minute, faster than most people."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreWeights:
@@ -80,7 +83,7 @@ class ScoreWeights:
 
 
 def score(
-    forecasts: Sequence[Forecast], *, weights: ScoreWeights, cost_scale_usd: float
+    forecasts: Sequence[Forecast], *, weights: ScoreWeights, cost_scale_usd: float, streamed: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the score of each candidate and its standard deviation, both of shape (K,).
 
@@ -92,19 +95,25 @@ def score(
         λ, β, γ, ξ and τ.
     cost_scale_usd
         c_ref > 0, an absolute scale of cost that does not depend on which LLMs are candidates.
+    streamed
+        Whether the answer is read while it comes.
 
     Notes
     -----
-    s = λ/(1+λ) · p̂ − 1/(1+λ) · ĉ/c_ref − β · exp(γ (w − ξτ)), with w the expected time to the last token; where the
-    exponent e is above 50, exp(50) · (e − 49) takes the place of exp(e). The bonus for uncertainty is the policy's.
-    The standard deviation counts the uncertainty of quality alone: that of cost comes from the scatter of single
-    answers, which exploring does not reduce.
+    s = λ/(1+λ) · p̂ − 1/(1+λ) · ĉ/c_ref − β · exp(γ (w − ξτ)), with w the expected time to the last token, or of a
+    stream the time that its reader waits: w = max(TTFT, latency − n/r), with n the expected length of the answer and
+    r = 10 tokens/s the speed of reading. Where the exponent e is above 50, exp(50) · (e − 49) takes the place of
+    exp(e). The bonus for uncertainty is the policy's. The standard deviation counts the uncertainty of quality alone:
+    that of cost comes from the scatter of single answers, which exploring does not reduce.
     """
     positive("cost_scale_usd", cost_scale_usd)
     columns = Forecasts.of(forecasts)
     quality_weight = weights.quality_weight
     cost = columns.cost_usd / cost_scale_usd
-    exponent = weights.wait_steepness_per_s * (columns.latency_s - weights.wait_onset * weights.deadline_s)
+    wait_s = columns.latency_s
+    if streamed:
+        wait_s = np.maximum(columns.ttft_s, wait_s - columns.tokens_out / _READING_TOKENS_PER_S)
+    exponent = weights.wait_steepness_per_s * (wait_s - weights.wait_onset * weights.deadline_s)
     penalty = _waiting_penalty(exponent, weights.wait_weight)
     scores = quality_weight * columns.quality - (1.0 - quality_weight) * cost - penalty
     if not np.isfinite(scores).all():

@@ -17,6 +17,7 @@ from mixllm.errors import (
     InvalidValueError,
     MixLLMError,
     NoEligibleLLMError,
+    PoolBusyError,
     StoreError,
     UnknownDecisionError,
     UnknownLLMError,
@@ -59,6 +60,7 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (UnknownLLMError, 404, "model_not_found"),
     (DuplicateLLMError, 409, "duplicate_llm"),
     (UnknownPriceError, 422, "unknown_price"),
+    (PoolBusyError, 429, "pool_busy"),
     (NoEligibleLLMError, 422, "no_eligible_llm"),
     (BudgetExhaustedError, 429, _NO_MONEY),
     (ConfigError, 422, "invalid_llm"),
@@ -114,8 +116,8 @@ def error_response(error: Exception, *, headers: Mapping[str, str] | None = None
     if isinstance(error, UpstreamStatusError):
         return _upstream_status(error, dict(headers or {}))
     status, code = _status_of(error)
-    if isinstance(error, BudgetExhaustedError):
-        headers = {**(headers or {}), "retry-after": str(math.ceil(error.retry_after_s))}
+    if isinstance(error, BudgetExhaustedError | PoolBusyError):
+        headers = {**(headers or {}), "retry-after": str(max(1, math.ceil(error.retry_after_s)))}
     return problem(status, str(error), code=code, param=_param_of(error), headers=headers)
 
 

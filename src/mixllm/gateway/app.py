@@ -26,6 +26,7 @@ from mixllm.gateway.judge import Judge
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm, update_llm
 from mixllm.gateway.metrics import Metrics
+from mixllm.gateway.pool_follower import PoolFollower
 from mixllm.gateway.signals import Signals
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.states import get_state, list_states, release_state, roll_back_state
@@ -74,7 +75,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
         router.worker.start()
-        async with judge or nullcontext():
+        async with judge or nullcontext(), PoolFollower(router) if config.workers > 1 else nullcontext():
             yield
 
     handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = dict.fromkeys(

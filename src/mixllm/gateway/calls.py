@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from mixllm.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeoutError
 from mixllm.gateway.answers import StoppingError, error_event, error_response, raw_response
+from mixllm.gateway.refusals import tell_refusal
 from mixllm.gateway.requests import ChatRequest
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.usage import Usage, read_answer, read_chunk, with_model
@@ -144,6 +145,7 @@ class Call:
 
     def _record_failure(self, status: OutcomeStatus, error: UpstreamError, *, usage: Usage | None = None) -> None:
         self._record(status, usage=usage, error=f"{type(error).__name__}: {error}")
+        tell_refusal(self.state.router, error)
         if self.watched is not None:
             self.watched.failed(error)
 

@@ -11,6 +11,7 @@ from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import json_response
 from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.deciding import decide
+from mixllm.gateway.elsewhere import once_known
 from mixllm.gateway.requests import read_chat_request
 from mixllm.gateway.state import state_of
 
@@ -31,5 +32,6 @@ async def post_route(request: Request) -> Response:
 
 async def get_decision(request: Request) -> Response:
     """Return a decision with its outcomes and feedback."""
-    router = state_of(request).router
-    return json_response(await asyncio.to_thread(router.decision, request.path_params["decision_id"]))
+    state, decision_id = state_of(request), request.path_params["decision_id"]
+    known = await once_known(state, decision_id, lambda: asyncio.to_thread(state.router.decision, decision_id))
+    return json_response(known)

@@ -24,13 +24,19 @@ _OWNER = "mixllm"
 
 
 class LLMStatus(Value, frozen=True, kw_only=True):
-    """An LLM of the pool and what is known of it."""
+    """An LLM of the pool and what is known of it.
+
+    `in_flight` counts the calls of all workers; `wait_s` is what a call of usual length is expected to wait now, limits
+    and cooldowns included; `refused_s` is how long its endpoint has asked to be left alone.
+    """
 
     spec: LLMSpec
     in_flight: int
     judgements: float
     ttft_s: float
     tpot_s: float
+    wait_s: float
+    refused_s: float
 
 
 async def list_llms(request: Request) -> Response:
@@ -130,7 +136,8 @@ def _merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _statuses(router: RouterCore) -> list[LLMStatus]:
-    snapshot, counts = router.snapshot, router.in_flight.counts()
+    snapshot, counts = router.snapshot, router.traffic.counts()
+    waits_s, refused_s = router.waits_s(), router.traffic.refused_s()
     return [
         LLMStatus(
             spec=spec,
@@ -138,6 +145,8 @@ def _statuses(router: RouterCore) -> list[LLMStatus]:
             judgements=judgements,
             ttft_s=latency.ttft_s,
             tpot_s=latency.tpot_s,
+            wait_s=waits_s.get(spec.name, 0.0),
+            refused_s=refused_s.get(spec.name, 0.0),
         )
         for spec, judgements, latency in zip(snapshot.specs, snapshot.judgements, snapshot.latency, strict=True)
     ]

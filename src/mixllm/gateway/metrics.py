@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from mixllm.gateway.budget_metrics import budget_metrics, shadow_metrics
+from mixllm.gateway.traffic_metrics import traffic_metrics
 from mixllm.learning.vitals import Vitals
 from mixllm.router import RouterCore
 from mixllm.types import Decision, Outcome
@@ -126,18 +127,15 @@ class _RouterState(Collector):
         for kind, count in self.router.store.counts().items():
             kept.add_metric([kind], count)
         yield kept
-        under_way = GaugeMetricFamily("mixllm_in_flight", "Calls under way", labels=["llm"])
+        yield from traffic_metrics(self.router)
         judged = GaugeMetricFamily("mixllm_judgements", "Judgements an LLM's quality rests on", labels=["llm"])
         effective = GaugeMetricFamily(
             "mixllm_effective_samples", "Weights of what was learned, after forgetting", labels=["llm", "target"]
         )
-        counts = self.router.in_flight.counts()
         for row, spec in enumerate(snapshot.specs):
-            under_way.add_metric([spec.name], counts.get(spec.name, 0))
             judged.add_metric([spec.name], snapshot.judgements[row])
             effective.add_metric([spec.name, "quality"], snapshot.judgements[row])
             effective.add_metric([spec.name, "length"], snapshot.answers[row])
-        yield under_way
         yield judged
         yield effective
         if self.router.budget is not None:

@@ -8,6 +8,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import uvicorn
@@ -20,9 +21,10 @@ from mixllm.gateway.access import is_loopback
 from mixllm.gateway.app import create_app
 from mixllm.gateway.judge import Judge
 from mixllm.gateway.llm_keys import LLMKeyRules
+from mixllm.registry import SharedTraffic, can_share
 from mixllm.types import Secret
 
-__all__ = ["check_exposure", "resolve_keys", "serve"]
+__all__ = ["check_exposure", "listen", "resolve_keys", "serve", "url_of"]
 
 _ENV_REFERENCE = "os.environ/"
 _GC_THRESHOLD = 20_000
@@ -34,6 +36,7 @@ def serve(
     environ: Mapping[str, str] | None = None,
     on_ready: Callable[[str], None] | None = None,
     grace_s: int = 30,
+    listener: socket.socket | None = None,
 ) -> None:
     """Run the gateway until it is told to stop (SIGINT, SIGTERM); open streams are finished first.
 
@@ -47,6 +50,8 @@ def serve(
         Called with the base URL when requests are accepted.
     grace_s
         How long open requests may go on after the signal; those that do are cancelled then.
+    listener
+        Where connections are accepted, as a worker gets it from its parent; None listens where `config` says.
 
     Raises
     ------
@@ -57,8 +62,9 @@ def serve(
     keys = resolve_keys(config.gateway.api_keys, environ)
     check_exposure(config.gateway.host, keys)
     with (
-        _listen(config.gateway.host, config.gateway.port) as listener,
+        listener or listen(config.gateway.host, config.gateway.port) as listening,
         Router.from_config(config, environ=environ) as router,
+        _sharing(config, router),
     ):
         client = OpenAIClient(
             environ=environ, secrets=config.secrets(), connect_timeout_s=config.gateway.connect_timeout_s
@@ -83,11 +89,11 @@ def serve(
                 date_header=False,
                 timeout_graceful_shutdown=grace_s,
             ),
-            on_ready=None if on_ready is None else lambda: on_ready(_url(listener)),
+            on_ready=None if on_ready is None else lambda: on_ready(url_of(listening)),
         )
         _calm_garbage_collector()
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(_run(server, (client, judge_client), listener))
+            runner.run(_run(server, (client, judge_client), listening))
 
 
 def resolve_keys(keys: tuple[Secret, ...], environ: Mapping[str, str]) -> list[Secret]:
@@ -125,7 +131,8 @@ def check_exposure(host: str, keys: list[Secret]) -> None:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises `ConfigError` where the address cannot be listened on."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -136,9 +143,28 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _url(listener: socket.socket) -> str:
+def url_of(listener: socket.socket) -> str:
+    """Return the base URL that leads to `listener`."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+@contextlib.contextmanager
+def _sharing(config: Config, router: Router) -> Iterator[None]:
+    """See what other gateways on the same store file do, and have them see this one, while the context is open."""
+    if config.store.kind != "sqlite" or not config.gateway.shared_traffic or not can_share():
+        yield
+        return
+    path = Path(f"{config.store.path}-traffic")
+    shared = SharedTraffic(
+        path=path, counts=router.in_flight.counts, llms=lambda: [spec.name for spec in router.snapshot.specs]
+    )
+    router.traffic.share(shared)
+    try:
+        yield
+    finally:
+        router.traffic.share(None)
+        shared.close()
 
 
 def _judge(config: Config, router: Router, client: OpenAIClient) -> Judge | None:

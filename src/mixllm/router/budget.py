@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from mixllm.decision import Arrivals, Choice, Forecasts, Pacer
-from mixllm.errors import BudgetExhaustedError, NoEligibleLLMError
+from mixllm.errors import BudgetExhaustedError, NoEligibleLLMError, PoolBusyError
 from mixllm.interfaces import Clock, Store
 from mixllm.router.account import Account, AccountStatus
 from mixllm.router.budget_limits import BudgetLimits
@@ -121,7 +121,7 @@ class Budget:
         BudgetExhaustedError
             Where a budget is spent, or what is left of it does not pay for any LLM that could take the query.
         NoEligibleLLMError
-            Where no LLM may take it, whatever is left.
+            Where no LLM may take it, whatever is left; `PoolBusyError` where one may, but not now.
         """
         cap_usd = self.limits.cap_usd(query.key_id)
         with self._lock:
@@ -135,6 +135,8 @@ class Budget:
         try:
             choice = choose(_capped(query, left_usd, dearest_usd), cost_weight=weight)
             affordable = choice.chosen.forecast.cost_usd.mean <= left_usd
+        except PoolBusyError:
+            raise  # Of those that the money pays for, one only has to be waited for.
         except NoEligibleLLMError:
             if left_usd >= dearest_usd:
                 raise

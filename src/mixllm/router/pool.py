@@ -39,6 +39,7 @@ class RoutedPool:
         self._publish_lock = threading.Lock()
         self._swaps = 0
         self._configured = {spec.name: spec for spec in learner.specs}
+        self._followed: dict[str, PoolChange] = {}
         self._replay_pool_changes()
         self._snapshot = learner.snapshot()
 
@@ -118,6 +119,26 @@ class RoutedPool:
             self.learner.drop_llm(name)
             self._publish(self.learner.snapshot())
 
+    def follow(self) -> int:
+        """Make the changes that other processes on the same store have made to the pool; return how many there were.
+
+        Raises
+        ------
+        StoreError
+            Where the store cannot be read.
+        """
+        with self._pool_lock:
+            news = [change for change in self.store.pool_changes() if self._followed.get(change.spec.name) != change]
+            for change in news:
+                self._followed[change.spec.name] = change
+                if change.active:
+                    self.learner.put_llm(self._price(change.spec), at_s=change.created_at_s)
+                elif change.spec.name in self.learner.llms:
+                    self.learner.drop_llm(change.spec.name)
+            if news:
+                self._publish(self.learner.snapshot())
+            return len(news)
+
     def _put(self, spec: LLMSpec) -> LLMSpec:
         self.learner.put_llm(spec, at_s=self._keep(spec, active=True))
         self._publish(self.learner.snapshot())
@@ -126,7 +147,9 @@ class RoutedPool:
     def _keep(self, spec: LLMSpec, *, active: bool) -> float:
         at_s = self.clock.time_s()
         configured = self._configured.get(spec.name)
-        self.store.append_pool_change(PoolChange(spec=spec, active=active, created_at_s=at_s, configured=configured))
+        change = PoolChange(spec=spec, active=active, created_at_s=at_s, configured=configured)
+        self.store.append_pool_change(change)
+        self._followed[spec.name] = change
         return at_s
 
     def _publish(self, snapshot: Snapshot) -> None:
@@ -138,6 +161,7 @@ class RoutedPool:
 
     def _replay_pool_changes(self) -> None:
         for change in self.store.pool_changes():
+            self._followed[change.spec.name] = change
             configured = self._configured.get(change.spec.name)
             edited = configured is not None and configured != change.configured
             if change.active and not edited:
