@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -62,9 +62,9 @@ def arrival_times(
     Parameters
     ----------
     kind
-        ``paper``: in each window of ten seconds a fixed number, spread evenly at random. ``poisson``. ``bursts``: Poisson,
-        at four times the mean rate for a tenth of the time, in bursts of about five seconds, and at two thirds of it
-        else. ``trace``: real arrivals, sped up or slowed down to the rate, from a random place on.
+        ``paper``: in each window of ten seconds a fixed number, spread evenly at random. ``poisson``. ``bursts``:
+        Poisson, at four times the mean rate for a tenth of the time, in bursts of about five seconds, and at two thirds
+        of it else. ``trace``: real arrivals, sped up or slowed down to the rate, from a random place on.
     rate_per_s
         Mean rate of arrivals, > 0.
     duration_s
@@ -127,9 +127,7 @@ def read_trace(file: Path) -> NDArray[np.float64]:
         stamps = pq.read_table(file, columns=["TIMESTAMP"]).column(0).to_pylist()
         times = np.sort([_seconds(stamp) for stamp in stamps])
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-        raise LogError(
-            f"{file}: no trace can be read ({error}). Give a parquet file with a column TIMESTAMP."
-        ) from error
+        raise LogError(f"{file}: no trace ({error}). Give a parquet file with a column TIMESTAMP.") from error
     if times.size < 2 or times[-1] <= times[0]:
         raise LogError(f"{file}: fewer than two arrivals. Give a longer trace.")
     return np.asarray(times - times[0], np.float64)
@@ -139,7 +137,7 @@ def _seconds(stamp: object) -> float:
     # Seven decimals are one more than Python's own parser takes.
     text = str(stamp)
     whole, _, part = text.partition(".")
-    return datetime.strptime(whole, _SECONDS).timestamp() + (float(f"0.{part}") if part else 0.0)
+    return datetime.strptime(whole, _SECONDS).replace(tzinfo=UTC).timestamp() + (float(f"0.{part}") if part else 0.0)
 
 
 def _windows(rate_per_s: float, span_s: float, rng: np.random.Generator) -> NDArray[np.float64]:

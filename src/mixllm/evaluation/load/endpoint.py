@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+import numpy as np
+
 from mixllm.errors import InvalidValueError
 from mixllm.types import Value
 from mixllm.units import positive
@@ -178,11 +180,9 @@ class Endpoint:
             until_s = self._recent[len(self._recent) - calls][0] + _MINUTE_S
         if total is not None and self._recent and self._recent_tokens + tokens > total:
             over = self._recent_tokens + tokens - total
-            for at_s, used in self._recent:
-                over -= used
-                if over <= 0:
-                    break
-            until_s = max(until_s or 0.0, at_s + _MINUTE_S)
+            freed = np.cumsum([used for _, used in self._recent])
+            enough = min(int(np.searchsorted(freed, over)), len(self._recent) - 1)
+            until_s = max(until_s or 0.0, self._recent[enough][0] + _MINUTE_S)
         return until_s
 
 

@@ -127,9 +127,9 @@ class _Engine:
         slow: Sequence[SlowTime],
         outages: Sequence[Outage],
     ) -> None:
-        for trouble in (*slow, *outages):
-            if trouble.llm not in world.llms:
-                raise InvalidValueError("llm", trouble.llm, f"one of {', '.join(world.llms)}")
+        for llm in (*[time.llm for time in slow], *[time.llm for time in outages]):
+            if llm not in world.llms:
+                raise InvalidValueError("llm", llm, f"one of {', '.join(world.llms)}")
         self.world, self.player, self.deadline_s = world, player, deadline_s
         self.endpoints = [
             Endpoint(

@@ -114,7 +114,8 @@ def timeline(world: World, journey: Journey, *, bins: int = _BINS) -> Timeline:
 
     def means(values: NDArray[Any]) -> list[float]:
         sums = np.bincount(place, weights=values.astype(np.float64), minlength=bins)
-        return (sums / np.maximum(counts, 1)).round(5).tolist()
+        found: list[float] = (sums / np.maximum(counts, 1)).round(5).tolist()
+        return found
 
     return Timeline(
         bin_s=bin_s,

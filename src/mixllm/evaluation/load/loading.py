@@ -39,6 +39,7 @@ OURS = "mixllm"
 TRADE_OFFS = (0.0, 0.1, 0.3, 0.6, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0, 15.0, 40.0, 1000.0)
 _MOST_TRADE_OFF = 1e6
 _UNBOUNDED = EndpointSpec(servers=None)
+_TWO_SERVERS = EndpointSpec(servers=2)
 _NO_HURRY_RATE_PER_S = 10.0
 
 
@@ -82,6 +83,8 @@ class LoadSettings:
         How many streams, each with a split of its own, and the seed of the first one.
     remember
         Whether each text is encoded once for all runs; not where speed is measured.
+    unconstrained
+        Whether everything also runs without queues and deadlines.
     """
 
     routers: tuple[str, ...] = (OURS,)
@@ -91,7 +94,7 @@ class LoadSettings:
     arrivals: ArrivalKind = "paper"
     trace: Path | None = None
     speeds: Path | None = None
-    endpoint: EndpointSpec = EndpointSpec(servers=2)
+    endpoint: EndpointSpec = _TWO_SERVERS
     deadline_s: float = 30.0
     duration_s: float = 300.0
     surge: Surge | None = None
@@ -328,6 +331,7 @@ def load_test(
             )
             for load in loads
         ],
+        shown_trade_off=shown,
         simulated_s=simulated_s,
         took_s=took_s,
     )

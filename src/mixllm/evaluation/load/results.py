@@ -115,6 +115,8 @@ class LoadResults(msgspec.Struct, frozen=True, kw_only=True):
         Σ servers / service time.
     levels
         One for each load; the first one is that without the constraint of time.
+    shown_trade_off
+        The λ of the timelines.
     simulated_s, took_s
         Simulated and real time of MixLLM's runs together.
     """
@@ -129,6 +131,7 @@ class LoadResults(msgspec.Struct, frozen=True, kw_only=True):
     servers: int
     capacity_per_s: float
     levels: list[Level]
+    shown_trade_off: float
     simulated_s: float
     took_s: float
     version: str = __version__
@@ -161,9 +164,7 @@ def router_load(
     frontiers = [_hull(figures) for figures in found]
     costs = [frontier.cost_at(TARGET) for frontier in frontiers]
     return RouterLoad(
-        points=[
-            point(trade_off, column) for trade_off, column in zip(trade_offs, zip(*found, strict=True), strict=True)
-        ],
+        points=[point(trade_off, [row[place] for row in found]) for place, trade_off in enumerate(trade_offs)],
         cost_at_97_25=mean_and_error(costs),
         quality_at_24_18=mean_and_error([frontier.quality_at(BUDGET) for frontier in frontiers]),
         max_quality=mean_and_error([float(frontier.quality[-1]) for frontier in frontiers]),

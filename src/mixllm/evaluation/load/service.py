@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ _LEFT_OUT_PROVIDERS = ("replicate",)
 """Providers whose models were started when a request came: minutes that a served LLM does not have."""
 
 _UNKNOWN_TOKENS = 100.0
+_COLUMNS = ("ttft_s", "end_to_end_latency_s", "number_output_tokens", "number_input_tokens")
 _CLASSES = ("7b", "13b", "70b")
 _SMALL_HOSTED = ("mini", "flash", "haiku", "instant", "gpt-3.5", "small", "mixtral", "jamba-1.5-mini")
 
@@ -101,9 +101,8 @@ def fit_speed(latency_s: NDArray[np.float64], tokens_in: NDArray[np.float64], to
         raise InvalidValueError("latency_s", f"{int(known.sum())} known calls", f"at least {_FEWEST_CALLS}")
     times, into, out = latency_s[known], tokens_in[known], tokens_out[known]
     columns = np.stack([np.ones_like(times), into, out], axis=1)
-    scale = np.array(
-        [np.quantile(times, 0.25), times.mean() / max(into.mean(), 1.0), times.mean() / max(out.mean(), 1.0)]
-    )
+    mean_s = times.mean()
+    scale = np.array([np.quantile(times, 0.25), mean_s / max(into.mean(), 1.0), mean_s / max(out.mean(), 1.0)])
     goal = np.log(times)
 
     def residuals(share: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -166,7 +165,7 @@ def speeds_of(log: RoutingLog, *, measured: Path | None = None) -> tuple[Speed, 
         if classes is None:
             if measured is None:
                 raise LogError(
-                    f"Log {log.name!r} has no latencies of {llm!r}. Name a file of llmperf's measurements: --speeds FILE."
+                    f"Log {log.name!r} has no latencies of {llm!r}. Name a file of measurements: --speeds FILE."
                 )
             classes = measured_speeds(measured)
         speeds.append(classes[size_class(llm)])
@@ -177,7 +176,7 @@ def size_class(llm: str) -> str:
     """Return which of the measured sizes, ``7b``, ``13b`` or ``70b``, an LLM is taken to be as fast as.
 
     A size in its name decides: up to 9 billion parameters, up to 20, more. Of a mixture of experts one expert counts
-    twice. Without a size in the name, what is sold as the small one of its family is taken as 13b, everything else as 70b.
+    twice. Without a size in the name, what is sold as the small one of its family is taken as 13b, all else as 70b.
 
     Examples
     --------
@@ -218,68 +217,43 @@ def measured_speeds(file: Path) -> dict[str, Speed]:
     -----
     Of each provider the median TTFT, the median of (latency − TTFT)/(tokens − 1), and the standard deviation of log
     latency within the requests; of each size the median over its providers. All prompts there have 550 tokens, so that
-    what a token of the prompt costs cannot be told: three tenths of the TTFT are taken to be proportional to the prompt.
+    what a token of the prompt costs cannot be told: three tenths of the TTFT are taken to grow with the prompt.
     """
     with bench_extra("Reading measurements"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    names = (
-        "provider_model",
-        "ttft_s",
-        "end_to_end_latency_s",
-        "number_output_tokens",
-        "number_input_tokens",
-        "error_code",
-    )
     try:
-        table = pq.read_table(file, columns=list(names)).to_pydict()
+        table = pq.read_table(file, columns=["provider_model", *_COLUMNS, "error_code"]).to_pydict()
     except (OSError, pa.ArrowException) as error:
         raise LogError(f"{file}: no measurements can be read ({error}). Give llmperf's parquet file.") from error
     providers = np.array(table["provider_model"])
-    usable = np.array([error is None or error != error for error in table["error_code"]])
-    ttft_s, latency_s, out, into = (np.array(table[name], np.float64) for name in names[1:5])
+    usable = np.array([error is None or error != error for error in table["error_code"]])  # NaN is not itself
+    ttft_s, latency_s, out, into = columns = tuple(np.array(table[name], np.float64) for name in _COLUMNS)
     usable &= np.isfinite(ttft_s) & np.isfinite(latency_s) & (out > 1) & (latency_s > ttft_s) & (ttft_s > 0)
+    usable &= np.isfinite(into)
+    found: dict[str, list[tuple[float, ...]]] = {size: [] for size in _CLASSES}
+    for provider in np.unique(providers).tolist():
+        rows = usable & (providers == provider)
+        size = provider.rpartition("_")[2]
+        if size in found and not provider.startswith(_LEFT_OUT_PROVIDERS) and rows.sum() >= _FEWEST_CALLS:
+            found[size].append(_provider_speed(*(column[rows] for column in columns)))
+    for size, speeds in found.items():
+        if not speeds:
+            raise LogError(f"{file}: no successful requests of size {size}. Give llmperf's parquet file.")
+    middle = {size: np.median(np.array(speeds), axis=0).tolist() for size, speeds in found.items()}
     return {
-        size: _class_speed(
-            file,
-            size,
-            [name for name in np.unique(providers) if _counts(str(name), size)],
-            providers,
-            usable,
-            (ttft_s, latency_s, out, into),
-        )
-        for size in _CLASSES
+        size: Speed(ttft_s=ttft, prefill_s=prefill, tpot_s=tpot, scatter=scatter)
+        for size, (ttft, prefill, tpot, scatter) in middle.items()
     }
 
 
-def _counts(provider: str, size: str) -> bool:
-    return provider.endswith(f"_{size}") and not provider.startswith(_LEFT_OUT_PROVIDERS)
-
-
-def _class_speed(
-    file: Path,
-    size: str,
-    names: Sequence[str],
-    providers: NDArray[np.str_],
-    usable: NDArray[np.bool_],
-    columns: tuple[NDArray[np.float64], ...],
-) -> Speed:
-    found = []
-    for name in names:
-        rows = usable & (providers == name)
-        if rows.sum() < _FEWEST_CALLS:
-            continue
-        ttft_s, latency_s, out, into = (column[rows] for column in columns)
-        first_s = float(np.median(ttft_s))
-        found.append(
-            (
-                first_s * (1.0 - _PROMPT_SHARE),
-                first_s * _PROMPT_SHARE / float(np.median(into)),
-                float(np.median((latency_s - ttft_s) / (out - 1))),
-                float(np.log(latency_s).std()),
-            )
-        )
-    if not found:
-        raise LogError(f"{file}: no successful requests of size {size}. Give llmperf's parquet file.")
-    ttft, prefill, tpot, scatter = np.median(np.array(found), axis=0).tolist()
-    return Speed(ttft_s=ttft, prefill_s=prefill, tpot_s=tpot, scatter=scatter)
+def _provider_speed(
+    ttft_s: NDArray[np.float64], latency_s: NDArray[np.float64], out: NDArray[np.float64], into: NDArray[np.float64]
+) -> tuple[float, ...]:
+    first_s = float(np.median(ttft_s))
+    return (
+        first_s * (1.0 - _PROMPT_SHARE),
+        first_s * _PROMPT_SHARE / float(np.median(into)),
+        float(np.median((latency_s - ttft_s) / (out - 1))),
+        float(np.log(latency_s).std()),
+    )
