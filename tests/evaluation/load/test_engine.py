@@ -32,7 +32,7 @@ def test_the_mean_wait_of_m_m_c(servers: int, load: float) -> None:
     world = make_world(rng.exponential(1.0, (n, 1)), arrivals_s)
     journey = run_stream(world, Always(0), endpoints=[EndpointSpec(servers=servers)], deadline_s=math.inf)
     expected = erlang_c_wait_s(servers=servers, load=load, service_s=1.0)
-    assert journey.wait_s.mean() == pytest.approx(expected, rel=0.06)
+    assert journey.wait_s.mean() == pytest.approx(expected, rel=0.12)
 
 
 def test_the_mean_wait_of_m_d_1() -> None:
@@ -41,7 +41,7 @@ def test_the_mean_wait_of_m_d_1() -> None:
     journey = run_stream(
         make_world(np.ones((40_000, 1)), arrivals_s), Always(0), endpoints=[EndpointSpec()], deadline_s=math.inf
     )
-    assert journey.wait_s.mean() == pytest.approx(0.7 / (2 * (1 - 0.7)), rel=0.06)
+    assert journey.wait_s.mean() == pytest.approx(0.7 / (2 * (1 - 0.7)), rel=0.12)
 
 
 @given(
