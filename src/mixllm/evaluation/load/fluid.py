@@ -25,8 +25,8 @@ def fluid_assignment(
     Parameters
     ----------
     quality, cost, work_s
-        Of each query at each LLM, shape (m, K): what it is worth, what it costs as a share of c_ref, and how long a server
-        is busy with it.
+        Of each query at each LLM, shape (m, K): what it is worth, what it costs as a share of c_ref, and how long a
+        server is busy with it.
     rate_per_s
         Arrivals per second, all queries equally often.
     servers
@@ -41,8 +41,8 @@ def fluid_assignment(
 
     Notes
     -----
-    A linear program: Σ_l x_nl <= 1, rate · mean_n(x_nl work_nl) <= servers_l. With true qualities it bounds every router
-    from above, up to the randomness of a stream: it knows all answers and all arrivals, and nobody waits. With a
+    A linear program: Σ_l x_nl <= 1, rate · mean_n(x_nl work_nl) <= servers_l. With true qualities it bounds every
+    router from above, up to the randomness of a stream: it knows all answers and all arrivals, and nobody waits. With a
     router's predictions it is what they are worth under perfect control.
     """
     with bench_extra("The bound"):
