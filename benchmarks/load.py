@@ -10,8 +10,8 @@ what is reported begins with seed 100.
 
 frontier
     MixLLM and the benchmark's routers at several λ under each load, and without the constraint of time. `kept` is
-    MixLLM's quality under the constraint as a share of its own without, at equal cost: the two frontiers of a seed at 20
-    costs, from where both have begun to the reference's. `fluid:oracle` is the best that any router could do under that
+    MixLLM's quality under the constraint as a share of its own without, at equal cost: the two frontiers of a seed at
+    20 costs, from where both have begun to the reference's. `fluid:oracle` is the best that any router could do under that
     load (all answers known, nobody waits), `fluid:mixllm` the same with MixLLM's predictions, judged by what is true.
 surge
     At `--base` of the capacity, for a minute 1.5 times it. Recovered is from when on nobody is turned away for thirty
@@ -47,6 +47,7 @@ from mixllm.logs import open_log
 
 
 def main() -> None:
+    others = [name for name in ROUTERS if not name.startswith(OURS)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("frontier", "surge", "slow", "speed"))
     parser.add_argument("--data", type=Path, required=True)
@@ -55,9 +56,7 @@ def main() -> None:
     parser.add_argument("--arrivals", default="paper", choices=("paper", "poisson", "bursts"))
     parser.add_argument("--loads", type=float, nargs="+", default=[0.2, 0.4, 0.6, 0.8, 0.9])
     parser.add_argument("--base", type=float, default=0.6)
-    parser.add_argument(
-        "--routers", nargs="+", default=[OURS, *(name for name in ROUTERS if not name.startswith(OURS)), SINGLE]
-    )
+    parser.add_argument("--routers", nargs="+", default=[OURS, *others, SINGLE])
     parser.add_argument("--trade-off", type=float, default=3.0)
     parser.add_argument("--duration", type=float, default=240.0)
     parser.add_argument("--baseline-attempts", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Frontiers under the constraint of time, beside those without it and the best that is possible; see benchmarks.load."""
+"""Frontiers under the constraint of time, beside those without it and what is possible; see benchmarks.load."""
 
 from __future__ import annotations
 
