@@ -11,8 +11,9 @@ what is reported begins with seed 100.
 frontier
     MixLLM and the benchmark's routers at several λ under each load, and without the constraint of time. `kept` is
     MixLLM's quality under the constraint as a share of its own without, at equal cost: the two frontiers of a seed at
-    20 costs, from where both have begun to the reference's. `fluid:oracle` is the best that any router could do under that
-    load (all answers known, nobody waits), `fluid:mixllm` the same with MixLLM's predictions, judged by what is true.
+    20 costs, from where both have begun to the reference's. `fluid:oracle` is the best that any router could do
+    under that load (all answers known, nobody waits), `fluid:mixllm` the same with MixLLM's predictions, judged by what
+    is true.
 surge
     At `--base` of the capacity, for a minute 1.5 times it. Recovered is from when on nobody is turned away for thirty
     seconds and waits are no longer than before (95 % quantile of the ten-second windows before, at least a second).
