@@ -35,8 +35,8 @@ def test_from_a_log_to_a_table_results_and_figures(folder: Path, tmp_path: Path)
     assert done.exit_code == 0, done.stderr
     assert "times real time" in done.stdout
     names = {f"load-{name}.{kind}" for name in ("frontier", "wait", "shares", "deadline") for kind in ("svg", "png")}
-    assert {path.name for path in tmp_path.iterdir()} == {"load.json", *names}
-    found = json.loads((tmp_path / "load.json").read_text())
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json", *names}
+    found = json.loads((tmp_path / "results.json").read_text())
     assert [level["load"] for level in found["levels"]] == [None, 0.5, 1.5]
     unhurried, half, over = found["levels"]
     assert half["rate_per_s"] == pytest.approx(0.5 * found["capacity_per_s"])

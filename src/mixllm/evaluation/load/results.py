@@ -17,7 +17,7 @@ from mixllm.evaluation.results import Number, mean_and_error
 
 __all__ = ["RESULTS_FILE", "Level", "LoadResults", "Point", "RouterLoad", "point", "router_load", "write_results"]
 
-RESULTS_FILE = "load.json"
+RESULTS_FILE = "results.json"
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadResults(msgspec.Struct, frozen=True, kw_only=True):
-    """Results of a load test: the content of ``load.json``.
+    """Results of a load test: the content of ``results.json``.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _hull(found: Sequence[Figures]) -> Frontier:
 
 
 def write_results(results: LoadResults, folder: Path) -> None:
-    """Write ``load.json`` into a folder; raises `ConfigError` where that cannot be done."""
+    """Write ``results.json`` into a folder; raises `ConfigError` where that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         text = msgspec.json.format(msgspec.json.encode(results), indent=1)
