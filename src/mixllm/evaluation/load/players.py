@@ -36,6 +36,7 @@ __all__ = ["Chooser", "FeedbackKind", "MixLLMPlayer", "TrainedRouter", "train_ro
 
 FeedbackKind = Literal["none", "refined"]
 _CLUSTERS = 12
+_TOO_MANY = 429
 _FAULTS = (UnknownLLMError, StoreError, StateError, BudgetExhaustedError)
 """Errors of a route that do not mean that no LLM can take the query now."""
 
@@ -292,6 +293,8 @@ class MixLLMPlayer:
         if end is not End.DONE:
             status = OutcomeStatus.ERROR if end is End.REFUSED else OutcomeStatus.CANCELLED
             error = None if refusal is None else f"status {refusal.status}"
+            if refusal is not None and (refusal.status == _TOO_MANY or refusal.retry_after_s is not None):
+                self._tell_refusal(world.llms[llm], refusal.retry_after_s)
             self._router.record(decision_id, Outcome(status=status, cost_usd=0.0, latency_s=wait_s, error=error))
         else:
             self._router.record(
@@ -310,6 +313,12 @@ class MixLLMPlayer:
     def close(self) -> None:
         """Close the router's store; nothing more is learned."""
         self._router.store.close()
+
+    def _tell_refusal(self, llm: str, retry_after_s: float | None) -> None:
+        # Routers that keep no cooldowns have nobody to tell.
+        refused = getattr(self._router, "refused", None)
+        if refused is not None:
+            refused(llm, retry_after_s)
 
     def _move(self, now_s: float) -> None:
         self._clock.advance(max(0.0, now_s - self._clock.monotonic_s()))
