@@ -77,6 +77,8 @@ class LoadSettings:
         Whether MixLLM is told how many calls an LLM serves at the same time, or has to find out.
     feedback
         Whether MixLLM is told each answer's quality.
+    learn_every_s
+        MixLLM's learning catches up at the first event after so many simulated seconds.
     routing
         Settings of MixLLM; None takes the defaults with a greedy policy.
     seeds, first_seed
@@ -104,6 +106,7 @@ class LoadSettings:
     baseline_attempts: int = 1
     tells_servers: bool = True
     feedback: FeedbackKind = "none"
+    learn_every_s: float = 0.25
     routing: RoutingConfig | None = None
     seeds: int = 1
     first_seed: int = 0
@@ -231,6 +234,7 @@ class Stand:
             limits=(settings.endpoint.requests_per_minute, settings.endpoint.tokens_per_minute),
             routing=settings.routing,
             feedback=settings.feedback,
+            learn_every_s=settings.learn_every_s,
             seed=self.split.seed,
             attempts=settings.attempts,
             known=self.known if settings.remember else None,

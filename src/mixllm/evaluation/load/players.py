@@ -220,7 +220,7 @@ class MixLLMPlayer:
         limits: tuple[int | None, int | None] = (None, None),
         routing: RoutingConfig | None = None,
         feedback: FeedbackKind = "none",
-        learn_every_s: float = 0.1,
+        learn_every_s: float = 0.25,
         seed: int = 0,
         attempts: int = 3,
         known: dict[str, FloatArray] | None = None,
