@@ -14,6 +14,7 @@ from mixllm.evaluation.load.world import World
 __all__ = ["Figures", "Timeline", "figures", "timeline"]
 
 _BINS = 60
+_FULL_BIN = 20
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,8 +102,9 @@ def figures(world: World, journey: Journey) -> Figures:
     )
 
 
-def timeline(world: World, journey: Journey, *, bins: int = _BINS) -> Timeline:
-    """Return how a run went over time."""
+def timeline(world: World, journey: Journey, *, bins: int | None = None) -> Timeline:
+    """Return how a run went over time; None takes as many bins, at most 60, as have twenty arrivals on average."""
+    bins = bins or max(1, min(_BINS, len(world) // _FULL_BIN))
     span_s = float(world.arrivals_s[-1]) or 1.0
     bin_s = span_s / bins
     place = np.minimum((world.arrivals_s / bin_s).astype(np.intp), bins - 1)

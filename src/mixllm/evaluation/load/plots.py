@@ -88,11 +88,10 @@ def _frontiers(results: LoadResults) -> Any:
     for panel, level in zip(panels, results.levels, strict=True):
         for place, (router, found) in enumerate(level.routers.items()):
             cost, quality = _hull(found)
-            style = _style(router, place)
-            if router.startswith("single:") or len(cost) == 1:
+            if router.startswith("single:"):
                 panel.scatter(cost, quality, s=14, color="0.5", zorder=4)
-                continue
-            panel.plot(cost, quality, label=_plain(router), **style)
+            else:
+                panel.plot(cost, quality, marker=".", label=_plain(router), **_style(router, place))
         panel.axhline(1.0, color="0.8", linewidth=0.8, zorder=0)
         panel.set_title(_title(level), fontsize=10)
         panel.set_xlabel(_plain(f"cost, as a share of {results.reference}"))
@@ -128,21 +127,28 @@ def _waits(results: LoadResults) -> Any:
 
 
 def _shares(results: LoadResults) -> Any:
+    with bench_extra("The load test's figures"):
+        from matplotlib import colormaps
     levels = [level for level in results.levels if level.load is not None]
     figure, panels = _panels(len(levels))
     for panel, level in zip(panels, levels, strict=True):
         router = _OURS if _OURS in level.routers else next(iter(level.routers))
         shown = level.routers[router].timeline
         if shown is not None:
+            colours = [*(colormaps["tab20"](place % 20) for place in range(len(shown.shares))), (0.1, 0.1, 0.1, 1.0)]
             panel.stackplot(
-                _middles(shown), *shown.shares.values(), shown.shed, labels=[*map(_plain, shown.shares), "turned away"]
+                _middles(shown),
+                *shown.shares.values(),
+                shown.shed,
+                labels=[*map(_plain, shown.shares), "turned away"],
+                colors=colours,
             )
         panel.set_title(f"{_plain(router)}, {_title(level)}", fontsize=10)
         panel.set_xlabel("s")
         panel.set_ylabel("share of the queries")
         panel.set_ylim(0.0, 1.0)
     if panels:
-        panels[0].legend(fontsize=7, loc="lower right")
+        panels[-1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure
 
 
