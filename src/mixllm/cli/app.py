@@ -55,6 +55,11 @@ COMMANDS = {
         summary="Let policies learn on a stream made of a routing log.",
         extra="bench",
     ),
+    "load": Entry(
+        module="mixllm.cli.load",
+        summary="Put routers under load, in simulated time.",
+        extra="bench",
+    ),
     "whatif": Entry(module="mixllm.cli.whatif", summary="Estimate from a log what another policy would have done."),
     "llms": Entry(module="mixllm.cli.llms", summary="List, add, change and remove the LLMs of a running gateway."),
     "feedback": Entry(module="mixllm.cli.feedback", summary="Judge an answer that a running gateway gave."),
