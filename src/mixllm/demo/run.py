@@ -112,9 +112,16 @@ def _config(
         "routing": {
             "lambda": settings.trade_off,
             "reference_llm": reference,
-            "caution": 1.5,
+            "caution": 1.0,
             "caution_judgements": 400.0,
-            "policy": {"name": "thompson", "scale": 0.3, "warmup_judgements": 40, "warmup_share": 0.6},
+            # A short run has no time to lose on exploring: each LLM is tried twenty times, then little is left to luck.
+            "policy": {
+                "name": "thompson",
+                "scale": 0.15,
+                "early_judgements": 0.0,
+                "warmup_judgements": 20,
+                "warmup_share": 0.6,
+            },
         },
         # Prices tell much of a pool that is made of a few families: runs then differ less in what they settle on.
         "learning": {"recipe": {"level_precision": 300.0}},
