@@ -19,10 +19,10 @@ import numpy as np
 import uvloop
 
 _PROMPTS = 997
-_WORDS = (
-    "what is the derivative of a function that maps time to distance explain step by step which city has largest "
-    "population write python code sorting list numbers proof theorem history of roman empire cell membrane protein"
-).split()
+_TEXT = """
+what is the derivative of a function that maps time to distance explain step by step which city has largest population
+write python code sorting list numbers proof theorem history of roman empire cell membrane protein
+"""
 
 
 class _Connection(asyncio.Protocol):
@@ -35,9 +35,10 @@ class _Connection(asyncio.Protocol):
         self._missing = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none of its subclasses
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none of its subclasses
 
     def connection_lost(self, error: Exception | None) -> None:
+        del error
         if self._missing != -1 or self._parts:
             self.on_answer(self, 0)
 
@@ -71,9 +72,10 @@ class _Connection(asyncio.Protocol):
 
 def _requests(port: int, model: str, *, stream: bool) -> list[bytes]:
     rng = np.random.default_rng(0)
+    words = _TEXT.split()
     made = []
     for _ in range(_PROMPTS):
-        prompt = " ".join(rng.choice(_WORDS, 35))
+        prompt = " ".join(rng.choice(words, 35))
         fields = {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": stream}
         body = json.dumps(fields).encode()
         head = (

@@ -60,7 +60,7 @@ class _Connection(asyncio.Protocol):
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none of its subclasses
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none of its subclasses
 
     def data_received(self, data: bytes) -> None:
         self._data += data
