@@ -60,6 +60,7 @@ class QueueFilter:
     def __init__(self) -> None:
         self.penalties = np.zeros(_COUNT)
         self._believed: int | None = None
+        self._apart = False
         self.weight = 0.0
         self.moments = np.zeros(_COUNT)
         self.at_s = 0.0
@@ -110,7 +111,9 @@ class QueueFilter:
         surprise = float(ratios[place]) - self.level(place, noise_variance=noise_variance).log()
         if in_flight > 0:
             self.penalties *= _KEPT_PENALTY
-        self._judge_capacities(ratios, noise_variance)
+            self._apart = True
+        if self._apart:  # Until calls met others under way, all capacities foretell alike.
+            self._judge_capacities(ratios, noise_variance)
         kept = _kept(surprise, noise_variance)
         self.weight = kept * self.weight + 1.0
         self.moments = kept * self.moments + ratios
@@ -139,6 +142,7 @@ class QueueFilter:
         self._believed = None
         self.at_s, self.weight = (float(value) for value in newest[:2])
         self.moments = newest[2:].astype(np.float64)
+        self._apart = bool(np.ptp(self.moments) > 0)
 
     @staticmethod
     def fits(state: Mapping[str, NDArray[np.float64]]) -> bool:
