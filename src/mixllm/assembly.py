@@ -543,6 +543,7 @@ def _score_weights(config: RoutingConfig) -> ScoreWeights:
         wait_weight=config.wait_weight,
         wait_steepness_per_s=config.wait_steepness_per_s,
         wait_onset=config.wait_onset,
+        queue_weight=config.queue_weight,
         deadline_s=config.deadline_s,
         caution=config.caution,
         caution_judgements=config.caution_judgements,

@@ -145,8 +145,8 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         λ (written ``lambda`` in the file): 1.4 is the paper's; the larger, the more quality counts.
     reference_llm
         The LLM whose mean cost is the scale of cost; None takes the dearest.
-    wait_weight, wait_steepness_per_s, wait_onset, deadline_s
-        β, γ, ξ and τ of the waiting penalty (see `mixllm.decision.ScoreWeights`).
+    wait_weight, wait_steepness_per_s, wait_onset, deadline_s, queue_weight
+        β, γ, ξ, τ and η of the waiting penalties (see `mixllm.decision.ScoreWeights`).
     caution, caution_judgements
         How much more quality counts while the pool has been judged little (see `mixllm.decision.ScoreWeights`).
     max_latency_s, max_ttft_s
@@ -171,6 +171,7 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
     wait_steepness_per_s: float = 0.5
     wait_onset: float = 0.8
     deadline_s: float = 30.0
+    queue_weight: float = 0.3
     caution: float = 0.0
     caution_judgements: float = 300.0
     max_latency_s: float | None = None
@@ -191,6 +192,7 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         positive("wait_steepness_per_s", self.wait_steepness_per_s)
         fraction("wait_onset", self.wait_onset)
         positive("deadline_s", self.deadline_s)
+        non_negative("queue_weight", self.queue_weight)
         check_given(positive, self, "max_latency_s")
         check_given(positive, self, "max_ttft_s")
         if not 0 < self.deadline_quantile < 1:
