@@ -109,8 +109,9 @@ def score(
     answer and r = 10 tokens/s the speed of reading; v is the part of it that is spent in the LLM's queue. A price that
     grows with the queue spreads load before anybody is late (drift plus penalty, Neely 2010): whoever queues delays
     all who come after, which their own waiting does not tell them. Where the exponent e is above 50,
-    exp(50) · (e − 49) takes the place of exp(e). The bonus for uncertainty is the policy's. The standard deviation counts the uncertainty of quality alone:
-    that of cost comes from the scatter of single answers, which exploring does not reduce.
+    exp(50) · (e − 49) takes the place of exp(e). The bonus for uncertainty is the policy's. The standard deviation
+    counts the uncertainty of quality alone: that of cost comes from the scatter of single answers, which exploring does
+    not reduce.
     """
     positive("cost_scale_usd", cost_scale_usd)
     columns = Forecasts.of(forecasts)
