@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from mixllm.config.budget import BudgetConfig
+from mixllm.config.calls import CallsConfig
 from mixllm.config.pool import ModelEntry
 from mixllm.config.section import Section, check_given
 from mixllm.config.signals import JudgeConfig, SignalsConfig
@@ -378,7 +379,10 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     max_body_bytes
         Larger requests are refused.
     connect_timeout_s
-        Time limit for connecting to an LLM's endpoint.
+        Time limit for connecting to an LLM's endpoint, for LLMs without one of their own.
+    max_in_flight, max_in_flight_bytes
+        Requests to LLMs that are under way at the same time, and the size of all their bodies; further ones are
+        refused (429).
     """
 
     host: str = "127.0.0.1"
@@ -387,6 +391,8 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     llm_key_variables: tuple[str, ...] = ()
     max_body_bytes: int = 4 * 1024 * 1024
     connect_timeout_s: float = 5.0
+    max_in_flight: int = 2000
+    max_in_flight_bytes: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -394,6 +400,11 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
         if self.max_body_bytes < 1024:
             raise InvalidValueError("max_body_bytes", self.max_body_bytes, ">= 1024")
         positive("connect_timeout_s", self.connect_timeout_s)
+        positive("max_in_flight", self.max_in_flight)
+        if self.max_in_flight_bytes < self.max_body_bytes:
+            raise InvalidValueError(
+                "max_in_flight_bytes", self.max_in_flight_bytes, f">= max_body_bytes = {self.max_body_bytes}"
+            )
         if not self.host.strip():
             raise InvalidValueError("host", self.host, "an address or a host name")
         if not all(key.reveal().strip() for key in self.api_keys):
@@ -423,6 +434,7 @@ class Config(Section, frozen=True, kw_only=True):
     learning: LearningConfig = LearningConfig()
     store: StoreConfig = StoreConfig()
     gateway: GatewayConfig = GatewayConfig()
+    calls: CallsConfig = CallsConfig()
     signals: SignalsConfig = SignalsConfig()
     judge: JudgeConfig | None = None
     privacy: PrivacyConfig = PrivacyConfig()

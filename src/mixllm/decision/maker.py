@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
@@ -23,6 +23,7 @@ __all__ = ["FORCED", "Choice", "DecisionMaker", "pick"]
 FORCED = "forced"
 """The policy's name where the request named the LLM."""
 
+_ALL_FAIL = "; every LLM that could take it fails at present"
 _FAR = "; unlike what was learned from, so the safe choice"
 
 
@@ -67,6 +68,7 @@ class DecisionMaker:
         forced: str | None = None,
         cost_weight: float = 1.0,
         outside: Outside | None = None,
+        unavailable: Mapping[str, str] | None = None,
     ) -> Choice:
         """Choose an LLM for `query`.
 
@@ -86,6 +88,8 @@ class DecisionMaker:
             How many times as much cost counts, >= 1: the 1+μ of a budget. λ is divided by it.
         outside
             How far outside of what was learned from the query lies; None: inside.
+        unavailable
+            LLMs that should not be called now, and why; where no other could take `query`, they are chosen from.
 
         Raises
         ------
@@ -100,7 +104,7 @@ class DecisionMaker:
         if forced is not None:
             return self._force(forced, query, specs, forecasts, cost_scale_usd, cost_weight)
         forecasts = Forecasts.of(forecasts)
-        eligible, ineligible = self._sieve(query, specs, forecasts)
+        eligible, ineligible = self._sieve(query, specs, forecasts, unavailable or {})
         if not eligible:
             raise NoEligibleLLMError({refusal.llm: refusal.reason for refusal in ineligible})
         weights = self.weights_for(query, forecasts, cost_weight)
@@ -125,6 +129,7 @@ class DecisionMaker:
             trade_off=weights.trade_off,
             reason=_reason(place, scores, propensities, self.policy.name)
             + (_FAR if far else "")
+            + (_ALL_FAIL if unavailable and candidates[place].llm in unavailable else "")
             + _pacing(weights.trade_off, cost_weight),
             cost_weight=cost_weight,
         )
@@ -167,17 +172,25 @@ class DecisionMaker:
         return replace(self.weights, trade_off=trade_off / cost_weight, deadline_s=deadline_s)
 
     @staticmethod
-    def _sieve(query: Query, specs: Sequence[LLMSpec], forecasts: Forecasts) -> tuple[Sequence[int], list[Ineligible]]:
-        if asks_little(query) and all(spec.context_window is None for spec in specs):
+    def _sieve(
+        query: Query, specs: Sequence[LLMSpec], forecasts: Forecasts, unavailable: Mapping[str, str]
+    ) -> tuple[Sequence[int], list[Ineligible]]:
+        if not unavailable and asks_little(query) and all(spec.context_window is None for spec in specs):
             return range(len(specs)), []
         eligible: list[int] = []
         ineligible: list[Ineligible] = []
+        waiting: list[int] = []
         for row, (spec, forecast) in enumerate(zip(specs, forecasts, strict=True)):
             reason = why_ineligible(query, spec, forecast)
-            if reason is None:
+            if reason is None and spec.name in unavailable:
+                waiting.append(row)
+            elif reason is None:
                 eligible.append(row)
             else:
                 ineligible.append(Ineligible(llm=spec.name, reason=reason))
+        if not eligible:
+            return waiting, ineligible  # A call that may fail is better than none.
+        ineligible += [Ineligible(llm=specs[row].name, reason=unavailable[specs[row].name]) for row in waiting]
         return eligible, ineligible
 
 

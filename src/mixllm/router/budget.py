@@ -158,6 +158,16 @@ class Budget:
             for account in self._accounts(decision.key_id):
                 account.reserve(usd, self.clock.time_s())
 
+    def reserve_attempt(self, decision: Decision, llm: str, attempt: int) -> None:
+        """Set aside what a further call for `decision`, to another candidate or once more, is expected to cost."""
+        usd = next((one.forecast.cost_usd.mean for one in decision.candidates if one.llm == llm), 0.0)
+        made = _Reservation(key_id=decision.key_id, usd=usd, made_s=self.clock.monotonic_s())
+        with self._lock:
+            self._turn()
+            self._reserved[_call_id(decision.decision_id, attempt)] = made
+            for account in self._accounts(decision.key_id):
+                account.reserve_more(usd, self.clock.time_s())
+
     def charge(self, events: Sequence[LearningEvent]) -> None:
         """Charge what `events` of the store have cost, each once, and end the reservations of their calls."""
         with self._lock:
@@ -199,7 +209,7 @@ class Budget:
         return Account(limit_usd=limit_usd, key_id=key_id, ledger=self._ledger, pacer=self.pacer(), arrivals=arrivals)
 
     def _account_for(self, event: LearningEvent) -> None:
-        made = None if event.outcome is None else self._reserved.pop(event.decision_id, None)
+        made = None if event.outcome is None else self._reserved_for(event.decision_id, event.outcome.attempt)
         if made is not None:
             self._settle(made.key_id, made.usd, event.charge_usd)
         elif event.outcome is not None and event.outcome.attempt == 0:
@@ -208,6 +218,11 @@ class Budget:
                 account.meet(event.charge_usd, self.clock.time_s())
         else:
             self._settle(event.key_id, 0.0, event.charge_usd)
+
+    def _reserved_for(self, decision_id: str, attempt: int) -> _Reservation | None:
+        """End and return what was reserved for an attempt: its own, or, where it was not announced, the decision's."""
+        made = self._reserved.pop(_call_id(decision_id, attempt), None)
+        return self._reserved.pop(decision_id, None) if made is None else made
 
     def _settle(self, key_id: str, reserved_usd: float, measured_usd: float) -> None:
         for account in self._accounts(key_id):
@@ -233,6 +248,10 @@ class Budget:
             for one in accounts:
                 one.arrivals.count(now_s)
             return BudgetExhaustedError(key_id=account.key_id, retry_after_s=max(0.0, self._ledger.end_s - now_s))
+
+
+def _call_id(decision_id: str, attempt: int) -> str:
+    return decision_id if attempt == 0 else f"{decision_id}/{attempt}"
 
 
 def _capped(query: Query, cap_usd: float | None, dearest_usd: float) -> Query:

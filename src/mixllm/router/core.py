@@ -16,7 +16,7 @@ from mixllm.decision import Choice, DecisionMaker, Forecasts, Outside
 from mixllm.errors import InvalidValueError, StateError, StoreError
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import DEADLINE_QUANTILE, Checkpoint, Learner, LearningWorker, Snapshot
-from mixllm.registry import InFlight
+from mixllm.registry import Breakers, CallUnderWay, InFlight
 from mixllm.router.budget import Budget
 from mixllm.router.decision_ids import new_decision_id
 from mixllm.router.judgements import judgement
@@ -101,6 +101,9 @@ class RouterCore(RoutedPool):
         Second policies that decide beside `maker`; None: none.
     deadline_quantile
         The probability with which a query's `max_latency_s` and `max_ttft_s` are to be met, in (0, 1).
+    breakers
+        Know which LLMs fail at present: they are chosen only where no other could take a query. Whoever makes the calls
+        tells them; None: none ever fails.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class RouterCore(RoutedPool):
         budget: Budget | None = None,
         shadows: Shadows | None = None,
         deadline_quantile: float = DEADLINE_QUANTILE,
+        breakers: Breakers | None = None,
     ) -> None:
         super().__init__(learner=learner, store=store, clock=clock, price=price)
         self.encoder = encoder
@@ -130,6 +134,7 @@ class RouterCore(RoutedPool):
         self.in_flight = InFlight(clock=clock)
         self.budget = budget
         self.shadows = shadows
+        self.breakers = Breakers(clock=clock) if breakers is None else breakers
         if not 0 < deadline_quantile < 1:
             raise InvalidValueError("deadline_quantile", deadline_quantile, "in (0, 1)")
         self.deadline_quantile = deadline_quantile
@@ -210,6 +215,17 @@ class RouterCore(RoutedPool):
                 self.budget.reserve(decision)
         return decision
 
+    def begin_attempt(self, decision: Decision, llm: str, attempt: int) -> None:
+        """Note that `llm` is called for `decision`, after or beside the LLM that was chosen.
+
+        The call counts as under way, and is expected to cost what was forecast, until `record` tells the outcome of the
+        same `attempt`. Attempt 0, the call that every decision begins with, has to be told only where another LLM than
+        the chosen one takes it.
+        """
+        self.in_flight.start(_call_id(decision.decision_id, attempt), llm, key_id=decision.key_id)
+        if self.budget is not None and attempt > 0:
+            self.budget.reserve_attempt(decision, llm, attempt)
+
     # ---- learn ----------------------------------------------------------------------------------------------------
 
     def record(self, decision_id: str, outcome: Outcome) -> Outcome:
@@ -227,7 +243,7 @@ class RouterCore(RoutedPool):
         UnknownDecisionError
             Where there is no such decision.
         """
-        call = self.in_flight.finish(decision_id) or self.store.decision(decision_id).decision
+        call = self._finished(decision_id, outcome.attempt) or self.store.decision(decision_id).decision
         llm = outcome.llm or call.llm
         price = self.learner.price(llm, decision_id=decision_id)
         outcome = measured(outcome, llm=llm, key_id=call.key_id, price=price)
@@ -407,7 +423,7 @@ class RouterCore(RoutedPool):
                 draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
                 outside=snapshot.outside(features),
             )
-            choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, **drawn)
+            choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, unavailable=self.breakers.refusing(), **drawn)
             choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
             created_at_s = self.clock.time_s()
             if self._snapshot is snapshot or self._holds(choice.chosen.llm):
@@ -416,6 +432,13 @@ class RouterCore(RoutedPool):
 
     def _holds(self, llm: str) -> bool:
         return any(spec.name == llm for spec in self._snapshot.specs)
+
+    def _finished(self, decision_id: str, attempt: int) -> CallUnderWay | None:
+        call = self.in_flight.finish(_call_id(decision_id, attempt))
+        if call is None and attempt > 0:
+            # Whoever makes calls of their own accord, without `begin_attempt`, means the one that was counted.
+            return self.in_flight.finish(decision_id)
+        return call
 
     def _ensure_learning(self) -> None:
         if not self.worker.running:
@@ -432,3 +455,7 @@ class RouterCore(RoutedPool):
         probabilities = features[: len(names)].tolist()  # So few that a list is quicker than an array.
         top = sorted(range(len(names)), key=probabilities.__getitem__)[::-1][:_SHOWN_TAGS]
         return tuple([TagWeight(tag=names[place], probability=probabilities[place]) for place in top])
+
+
+def _call_id(decision_id: str, attempt: int) -> str:
+    return decision_id if attempt == 0 else f"{decision_id}/{attempt}"
