@@ -31,8 +31,9 @@ def playback(pool: PlaybackServer) -> Iterator[PlaybackServer]:
 
 @pytest.fixture(scope="module")
 def gateway(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway over the six LLMs, open to everybody on this machine."""
-    with Gateway(config_for(pool, tmp_path_factory.mktemp("gateway") / "mixllm.db")) as running:
+    """A gateway over the six LLMs, open to everybody on this machine, that calls once for each request."""
+    calls = {"max_attempts": 1, "breaker": {"enabled": False}}
+    with Gateway(config_for(pool, tmp_path_factory.mktemp("gateway") / "mixllm.db", calls=calls)) as running:
         yield running
 
 

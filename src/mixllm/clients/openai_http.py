@@ -54,9 +54,9 @@ class OpenAIClient:
     Bodies go out and come back byte for byte. Redirects are not followed, as they could carry the key elsewhere;
     cookies and proxy variables are ignored.
 
-    Time limits: ``spec.connect_timeout_s`` for the connection. A whole answer has to be there after ``spec.timeout_s``. For a
-    stream ``spec.timeout_s`` limits each silence instead of the whole: the time until its first byte, and the time
-    between any two reads after that, since a long answer that keeps coming is a healthy one.
+    Time limits: ``spec.connect_timeout_s`` for the connection. A whole answer has to be there after ``spec.timeout_s``.
+    For a stream ``spec.timeout_s`` limits each silence instead of the whole: the time until its first byte, and the
+    time between any two reads after that, since a long answer that keeps coming is a healthy one.
 
     Parameters
     ----------

@@ -124,7 +124,9 @@ class Breaker:
         self._opened_s = 0.0
         self._until_s = 0.0
         self._probe_s: float | None = None
-        self._forget_calls(0.0)
+        self._window_s = 0.0
+        self._calls = self._failed = 0
+        self._last_calls = self._last_failed = 0
 
     def state(self, now_s: float) -> BreakerState:
         """Return its state."""
@@ -201,4 +203,5 @@ class Breaker:
 
     def _forget_calls(self, now_s: float) -> None:
         self._window_s = now_s
-        self._calls = self._failed = self._last_calls = self._last_failed = 0
+        self._calls = self._failed = 0
+        self._last_calls = self._last_failed = 0

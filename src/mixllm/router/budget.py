@@ -15,6 +15,7 @@ from mixllm.errors import BudgetExhaustedError, NoEligibleLLMError
 from mixllm.interfaces import Clock, Store
 from mixllm.router.account import Account, AccountStatus
 from mixllm.router.budget_limits import BudgetLimits
+from mixllm.router.decision_ids import call_id
 from mixllm.router.ledger import Ledger
 from mixllm.types import Decision, LearningEvent, Query, Value
 
@@ -164,7 +165,7 @@ class Budget:
         made = _Reservation(key_id=decision.key_id, usd=usd, made_s=self.clock.monotonic_s())
         with self._lock:
             self._turn()
-            self._reserved[_call_id(decision.decision_id, attempt)] = made
+            self._reserved[call_id(decision.decision_id, attempt)] = made
             for account in self._accounts(decision.key_id):
                 account.reserve_more(usd, self.clock.time_s())
 
@@ -221,7 +222,7 @@ class Budget:
 
     def _reserved_for(self, decision_id: str, attempt: int) -> _Reservation | None:
         """End and return what was reserved for an attempt: its own, or, where it was not announced, the decision's."""
-        made = self._reserved.pop(_call_id(decision_id, attempt), None)
+        made = self._reserved.pop(call_id(decision_id, attempt), None)
         return self._reserved.pop(decision_id, None) if made is None else made
 
     def _settle(self, key_id: str, reserved_usd: float, measured_usd: float) -> None:
@@ -248,10 +249,6 @@ class Budget:
             for one in accounts:
                 one.arrivals.count(now_s)
             return BudgetExhaustedError(key_id=account.key_id, retry_after_s=max(0.0, self._ledger.end_s - now_s))
-
-
-def _call_id(decision_id: str, attempt: int) -> str:
-    return decision_id if attempt == 0 else f"{decision_id}/{attempt}"
 
 
 def _capped(query: Query, cap_usd: float | None, dearest_usd: float) -> Query:

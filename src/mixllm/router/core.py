@@ -18,7 +18,7 @@ from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import DEADLINE_QUANTILE, Checkpoint, Learner, LearningWorker, Snapshot
 from mixllm.registry import Breakers, CallUnderWay, InFlight
 from mixllm.router.budget import Budget
-from mixllm.router.decision_ids import new_decision_id
+from mixllm.router.decision_ids import call_id, new_decision_id
 from mixllm.router.judgements import judgement
 from mixllm.router.measured import measured
 from mixllm.router.pool import RoutedPool
@@ -222,7 +222,7 @@ class RouterCore(RoutedPool):
         same `attempt`. Attempt 0, the call that every decision begins with, has to be told only where another LLM than
         the chosen one takes it.
         """
-        self.in_flight.start(_call_id(decision.decision_id, attempt), llm, key_id=decision.key_id)
+        self.in_flight.start(call_id(decision.decision_id, attempt), llm, key_id=decision.key_id)
         if self.budget is not None and attempt > 0:
             self.budget.reserve_attempt(decision, llm, attempt)
 
@@ -423,7 +423,9 @@ class RouterCore(RoutedPool):
                 draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
                 outside=snapshot.outside(features),
             )
-            choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, unavailable=self.breakers.refusing(), **drawn)
+            choose = partial(
+                self.maker.choose, specs=snapshot.specs, forced=llm, unavailable=self.breakers.refusing(), **drawn
+            )
             choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
             created_at_s = self.clock.time_s()
             if self._snapshot is snapshot or self._holds(choice.chosen.llm):
@@ -434,7 +436,7 @@ class RouterCore(RoutedPool):
         return any(spec.name == llm for spec in self._snapshot.specs)
 
     def _finished(self, decision_id: str, attempt: int) -> CallUnderWay | None:
-        call = self.in_flight.finish(_call_id(decision_id, attempt))
+        call = self.in_flight.finish(call_id(decision_id, attempt))
         if call is None and attempt > 0:
             # Whoever makes calls of their own accord, without `begin_attempt`, means the one that was counted.
             return self.in_flight.finish(decision_id)
@@ -455,7 +457,3 @@ class RouterCore(RoutedPool):
         probabilities = features[: len(names)].tolist()  # So few that a list is quicker than an array.
         top = sorted(range(len(names)), key=probabilities.__getitem__)[::-1][:_SHOWN_TAGS]
         return tuple([TagWeight(tag=names[place], probability=probabilities[place]) for place in top])
-
-
-def _call_id(decision_id: str, attempt: int) -> str:
-    return decision_id if attempt == 0 else f"{decision_id}/{attempt}"
