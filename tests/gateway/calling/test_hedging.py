@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.gateway.calling.test_fallbacks import calls_of, metric, ranked
 from tests.gateway.running import Gateway, config_for, eventually
+from tests.gateway.test_departure import begin, newest_outcomes
 
 from mixllm.gateway.calling.hedging import HedgeAllowance
+from mixllm.gateway.calling.lineup import Lineup
 from mixllm.playback import ErrorStatus, Hang, PlaybackServer, Slow
+from mixllm.types import Query
 
 HEDGE = {"enabled": True, "factor": 1e-9, "min_delay_s": 0.1, "max_share": 1.0}
 """Late after 0.1 s, whatever the forecast."""
@@ -89,10 +93,6 @@ def test_who_is_in_time_is_not_hedged(hedging: Gateway) -> None:
 
 
 def test_a_client_that_leaves_cancels_both(hedging: Gateway, playback: PlaybackServer) -> None:
-    from contextlib import closing
-
-    from tests.gateway.test_departure import begin, newest_outcomes
-
     late, second, _ = ranked(hedging)
     for llm in (late, second):
         playback.put_faults(llm, Hang())
@@ -117,9 +117,6 @@ def test_a_named_llm_is_not_hedged(hedging: Gateway, playback: PlaybackServer) -
 def test_an_llm_removed_meanwhile_is_not_started(hedging: Gateway, playback: PlaybackServer) -> None:
     late, second, third = ranked(hedging)
     decision = hedging.router.route("What is the capital of France?", expect_outcome=False)
-    from mixllm.gateway.calling.lineup import Lineup
-    from mixllm.types import Query
-
     lineup = Lineup(
         router=hedging.router,
         decision=msgspec.structs.replace(decision, llm=late),
