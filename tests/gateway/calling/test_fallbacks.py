@@ -240,10 +240,9 @@ def test_a_context_that_is_too_long_goes_to_a_larger_window_only(own: Gateway) -
         spec=router.llm(decision.llm),
         config=own.config.calls,
     )
-    first = lineup.first()
     fault = fault_of(UpstreamStatusError(best, 400, b"This model's maximum context length is 8000 tokens"))
-    lineup.failed(first.spec, fault, now_s=0.0)
+    lineup.failed(router.llm(decision.llm), fault, now_s=0.0)
     turn = lineup.after(fault, elapsed_s=0.0, now_s=0.0, left_s=9.0)
 
     assert fault.blame is Blame.OVERFLOW
-    assert (first.spec.name, turn and turn.spec.name) == (best, third)
+    assert (decision.llm, turn and turn.spec.name) == (best, third)

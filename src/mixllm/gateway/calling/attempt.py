@@ -94,7 +94,7 @@ class Attempt:
         self.called_s = time.perf_counter()
         limit_s, own = self._limit_s(left_s)
         if limit_s is None:
-            await self._call(body)
+            self.reply = await self.state.client.complete(self.spec, path=self.request.path, body=body)
         else:
             try:
                 async with asyncio.timeout(limit_s):

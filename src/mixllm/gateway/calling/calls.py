@@ -53,9 +53,8 @@ class Calls:
         self.attempts: list[Attempt] = []
         self.hedged: Attempt | None = None
         """The call that was late, and lost or won against the one that was started beside it."""
-        self._lineup = Lineup(
-            router=state.router, decision=decision, query=request.query, spec=spec, config=state.calls
-        )
+        self._spec = spec
+        self._made_lineup: Lineup | None = None
         self._story: list[str] = []
         self._hedges = 0
         self._fault: Fault | None = None
@@ -70,15 +69,25 @@ class Calls:
         UpstreamError
             That of the last attempt, where none delivered. It is recorded too.
         """
-        self.state.hedges.request()
-        attempt = self._begin(self._lineup.first())
+        attempt = self._begin(self._first())
+        hedges = self.state.calls.hedge.enabled
+        if hedges:
+            self.state.hedges.request()
         while True:
+            delay_s = self._hedge_after_s(attempt) if hedges else None
             try:
-                return await self._deliver(attempt)
-            except UpstreamError:
+                if delay_s is None:
+                    await attempt.deliver(left_s=self._left_s())
+                else:
+                    attempt = await self._race(attempt, delay_s)
+            except UpstreamError as error:
+                if delay_s is None:
+                    self._note(attempt, error)
                 turn = self._after()
                 if turn is None:
                     raise
+            else:
+                return attempt
             if turn.wait_s:
                 await asyncio.sleep(turn.wait_s)
             attempt = self._begin(turn)
@@ -97,6 +106,9 @@ class Calls:
     @property
     def cost_usd(self) -> float | None:
         """What all attempts have cost as far as it is known; None where nothing is."""
+        if len(self.attempts) == 1:
+            outcome = self.attempts[0].outcome
+            return None if outcome is None else outcome.cost_usd
         costs = [one.outcome.cost_usd for one in self.attempts if one.outcome is not None]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if known else None
@@ -144,17 +156,23 @@ class Calls:
     def _left_s(self) -> float:
         return self._deadline_s - time.perf_counter()
 
-    async def _deliver(self, attempt: Attempt) -> Attempt:
-        """Return the attempt that delivers: this one, or one that is started beside it because it is late."""
-        delay_s = self._hedge_after_s(attempt)
-        if delay_s is not None:
-            return await self._race(attempt, delay_s)
-        try:
-            await attempt.deliver(left_s=self._left_s())
-        except UpstreamError as error:
-            self._note(attempt, error)
-            raise
-        return attempt
+    @property
+    def _lineup(self) -> Lineup:
+        # Most requests need one call, and nobody's turn after it.
+        if self._made_lineup is None:
+            self._made_lineup = Lineup(
+                router=self.state.router,
+                decision=self.decision,
+                query=self.request.query,
+                spec=self._spec,
+                config=self.state.calls,
+            )
+        return self._made_lineup
+
+    def _first(self) -> Turn:
+        """Return the chosen LLM's turn; where others fail less at the moment, that of the next best."""
+        began_s = self.state.router.breakers.begin(self._spec.name)
+        return self._lineup.instead() if began_s is None else Turn(self._spec, began_s)
 
     def _note(self, attempt: Attempt, error: UpstreamError) -> None:
         """Record an attempt that failed."""

@@ -68,23 +68,17 @@ class Lineup:
         self._query = query
         self._spec = spec
         self._config = config
-        self._tried: dict[str, int] = {}
+        self._tried = {spec.name: 1}
         self._failed: dict[str, tuple[Fault, float]] = {}
         self._too_small = 0
 
-    def first(self) -> Turn:
-        """Return the chosen LLM's turn; where others fail less at the moment, that of the next best."""
-        spec = self._spec
-        began_s = self._breakers.begin(spec.name)
-        if began_s is None:
-            # It opened between the decision and now, or every LLM fails.
-            turn = self._untried(0.0, anyway=False)
-            if turn is not None:
-                return turn
-            began_s = self._breakers.begin(spec.name, anyway=True)
-            assert began_s is not None
-        self._tried[spec.name] = 1
-        return Turn(spec, began_s)
+    def instead(self) -> Turn:
+        """Return whose turn it is where the breaker of the chosen LLM refuses the first call.
+
+        It opened between the decision and now, or every LLM fails; then the chosen one is called all the same.
+        """
+        turn = self._untried(0.0, anyway=False)
+        return turn or Turn(self._spec, self._began_s(self._spec.name))
 
     def failed(self, spec: LLMSpec, fault: Fault, *, now_s: float) -> None:
         """Note that a call failed, at a time of the clock that `after` is asked on."""
@@ -142,11 +136,14 @@ class Lineup:
             candidate, spec = self.forecast_of(llm), self._current(llm)
             if candidate is None or spec is None or not self._in_time(candidate, elapsed_s + waits[llm]):
                 continue
-            began_s = self._breakers.begin(llm, anyway=True)
-            assert began_s is not None
             self._tried[llm] += 1
-            return Turn(spec, began_s, wait_s=waits[llm], again=True)
+            return Turn(spec, self._began_s(llm), wait_s=waits[llm], again=True)
         return None
+
+    def _began_s(self, llm: str) -> float:
+        began_s = self._breakers.begin(llm, anyway=True)
+        assert began_s is not None
+        return began_s
 
     def _wait_s(self, calls: int, fault: Fault) -> float:
         """Return how long an LLM is left alone after it failed for the `calls`-th time."""
