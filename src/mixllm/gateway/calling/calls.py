@@ -69,28 +69,13 @@ class Calls:
         UpstreamError
             That of the last attempt, where none delivered. It is recorded too.
         """
-        attempt = self._begin(self._first())
-        hedges = self.state.calls.hedge.enabled
-        if hedges:
-            self.state.hedges.request()
-        while True:
-            delay_s = self._hedge_after_s(attempt) if hedges else None
-            try:
-                if delay_s is None:
-                    await attempt.deliver(left_s=self._left_s())
-                else:
-                    attempt = await self._race(attempt, delay_s)
-            except UpstreamError as error:
-                if delay_s is None:
-                    self._note(attempt, error)
-                turn = self._after()
-                if turn is None:
-                    raise
-            else:
-                return attempt
-            if turn.wait_s:
-                await asyncio.sleep(turn.wait_s)
-            attempt = self._begin(turn)
+        try:
+            return await self._reach()
+        except BaseException:
+            # Whatever is open by now, such as a stream that won its race just before the client left, is left.
+            for attempt in self.attempts:
+                await attempt.close()
+            raise
 
     def end(self, status: OutcomeStatus, *, error: str | None = None) -> None:
         """Record those attempts that are under way as ended so: the client left, or the gateway itself failed."""
@@ -152,6 +137,30 @@ class Calls:
         attempt = Attempt(state=self.state, request=self.request, decision=self.decision, turn=turn, number=number)
         self.attempts.append(attempt)
         return attempt
+
+    async def _reach(self) -> Attempt:
+        attempt = self._begin(self._first())
+        hedges = self.state.calls.hedge.enabled
+        if hedges:
+            self.state.hedges.request()
+        while True:
+            delay_s = self._hedge_after_s(attempt) if hedges else None
+            try:
+                if delay_s is None:
+                    await attempt.deliver(left_s=self._left_s())
+                else:
+                    attempt = await self._race(attempt, delay_s)
+            except UpstreamError as error:
+                if delay_s is None:
+                    self._note(attempt, error)
+                turn = self._after()
+                if turn is None:
+                    raise
+            else:
+                return attempt
+            if turn.wait_s:
+                await asyncio.sleep(turn.wait_s)
+            attempt = self._begin(turn)
 
     def _left_s(self) -> float:
         return self._deadline_s - time.perf_counter()
