@@ -55,7 +55,7 @@ _FAULTS: dict[str, list[Fault]] = {
 _WAYS: dict[str, dict[str, Any]] = {
     "one attempt": {"max_attempts": 1, "breaker": {"enabled": False}},
     "default": {},
-    "hedged": {"hedge": {"enabled": True, "factor": 0.1, "min_delay_s": 0.1, "max_share": 0.2}},
+    "hedged": {"hedge": {"enabled": True, "factor": 0.01, "min_delay_s": 0.15, "max_share": 0.2}},
 }
 
 

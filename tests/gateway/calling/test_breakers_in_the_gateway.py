@@ -6,24 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.gateway.calling.test_fallbacks import metric, ranked
-from tests.gateway.running import Gateway, config_for, eventually
+from tests.gateway.calling.ranking import RANKED, metric, ranked_config
+from tests.gateway.running import Gateway, eventually
 
 from mixllm.playback import ErrorStatus, PlaybackServer
 
-POOL = ["atlas-large", "ember-mini"]
+POOL = (RANKED[0], RANKED[2])
 
 
 @pytest.fixture
 def breaking(playback: PlaybackServer, tmp_path: Path) -> Iterator[Gateway]:
     calls = {"breaker": {"failures": 3, "open_s": 0.3, "max_open_s": 0.6}, "retry_delay_s": 0.01}
-    routing = {"policy": {"name": "greedy"}}
-    with Gateway(config_for(playback, tmp_path / "m.db", POOL, calls=calls, routing=routing)) as running:
+    with Gateway(ranked_config(playback, tmp_path / "m.db", POOL, calls=calls)) as running:
         yield running
 
 
 def test_a_failing_llm_is_left_alone_shown_and_tried_again(breaking: Gateway, playback: PlaybackServer) -> None:
-    best, second = ranked(breaking)
+    best, second = POOL
     playback.put_faults(best, ErrorStatus(status=500))
 
     attempts = [breaking.chat().headers["x-mixllm-attempts"] for _ in range(4)]

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import openai
 import pytest
-from tests.gateway.running import Gateway, Reply, chat_body, closed_port, config_tree, eventually
+from tests.gateway.calling.ranking import RANKED, calls_of, metric, ranked_config
+from tests.gateway.running import Gateway, chat_body, closed_port, config_tree, eventually
 
 from mixllm.config import parse_config
 from mixllm.errors import UpstreamStatusError
@@ -16,23 +17,6 @@ from mixllm.gateway.calling.faults import Blame, fault_of
 from mixllm.gateway.calling.lineup import Lineup
 from mixllm.playback import BrokenStream, ConnectionDrop, ErrorStatus, Fault, Garbage, Hang, PlaybackServer
 from mixllm.types import LLMSpec, Price, Query
-
-
-def ranked(gateway: Gateway) -> list[str]:
-    """Return the LLMs in the order of their scores, the chosen one first."""
-    candidates = gateway.ask("POST", "/v1/route", chat_body()).json["candidates"]
-    return [one["llm"] for one in sorted(candidates, key=lambda one: -one["score"])]
-
-
-def calls_of(gateway: Gateway, reply: Reply) -> list[tuple[str, str, int]]:
-    outcomes = gateway.outcomes_of(reply.inference_id)
-    return [(one["llm"], one["status"], one["attempt"]) for one in sorted(outcomes, key=lambda one: one["attempt"])]
-
-
-def metric(gateway: Gateway, line: str) -> float:
-    text = gateway.ask("GET", "/metrics").body.decode()
-    values = [row.rpartition(" ")[2] for row in text.splitlines() if row.startswith(line)]
-    return float(values[0]) if values else 0.0
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -51,7 +35,7 @@ def metric(gateway: Gateway, line: str) -> float:
 def test_a_failure_before_the_first_byte_falls_back_on_the_next_best(
     steady: Gateway, playback: PlaybackServer, fault: Fault, status: str, word: str, *, stream: bool
 ) -> None:
-    best, second, _ = ranked(steady)
+    best, second, _ = RANKED
     playback.put_faults(best, fault)
     further = f'mixllm_further_calls_total{{kind="fallback",llm="{second}"}}'
     failures = f'mixllm_call_failures_total{{llm="{best}",reason="{word}"}}'
@@ -74,7 +58,7 @@ def test_a_failure_before_the_first_byte_falls_back_on_the_next_best(
 def test_a_fault_of_the_request_is_passed_on_and_nobody_else_is_asked(
     steady: Gateway, playback: PlaybackServer, status: int
 ) -> None:
-    best, *_ = ranked(steady)
+    best, *_ = RANKED
     playback.put_faults(best, ErrorStatus(status=status))
 
     reply = steady.chat()
@@ -88,7 +72,7 @@ def test_a_fault_of_the_request_is_passed_on_and_nobody_else_is_asked(
 def test_where_all_fail_the_last_error_is_told_after_as_many_attempts_as_allowed(
     steady: Gateway, playback: PlaybackServer
 ) -> None:
-    order = ranked(steady)
+    order = RANKED
     for llm in order:
         playback.put_faults(llm, ErrorStatus(status=500))
 
@@ -138,7 +122,7 @@ def test_a_short_wait_is_kept(steady: Gateway, playback: PlaybackServer) -> None
 
 
 def test_nothing_is_repeated_after_the_first_byte(steady: Gateway, playback: PlaybackServer) -> None:
-    best, *_ = ranked(steady)
+    best, *_ = RANKED
     playback.put_faults(best, BrokenStream(after_chunks=2))
 
     reply = steady.chat(stream=True)
@@ -150,7 +134,7 @@ def test_nothing_is_repeated_after_the_first_byte(steady: Gateway, playback: Pla
 
 
 def test_hard_constraints_hold_for_fallbacks(steady: Gateway, playback: PlaybackServer) -> None:
-    best, second, third = ranked(steady)
+    best, second, third = RANKED
     for llm in (best, second):
         playback.put_faults(llm, ErrorStatus(status=500))
 
@@ -179,7 +163,7 @@ def test_a_hang_ends_with_the_time_of_the_request(playback: PlaybackServer, tmp_
 
 
 def test_a_stream_that_does_not_begin_falls_back(own: Gateway, playback: PlaybackServer) -> None:
-    best, second, _ = ranked(own)
+    best, second, _ = RANKED
     playback.put_faults(best, Hang())
     spec = own.router.llm(best)
     left = playback.counts["left"]
@@ -200,7 +184,7 @@ def test_a_port_that_is_closed_falls_back_and_feedback_goes_to_who_answered(own:
         price=Price(usd_per_million_tokens_in=0, usd_per_million_tokens_out=0),
         public_score=1.0,
     )
-    for llm in ranked(own):
+    for llm in RANKED:
         if llm != "ember-mini":
             own.router.remove_llm(llm)
     with own.with_llm(dead):
@@ -216,7 +200,7 @@ def test_a_port_that_is_closed_falls_back_and_feedback_goes_to_who_answered(own:
 
 
 def test_openai_s_own_client_sees_an_answer(steady: Gateway, playback: PlaybackServer) -> None:
-    best, second, _ = ranked(steady)
+    best, second, _ = RANKED
     playback.put_faults(best, ErrorStatus(status=503))
     with openai.OpenAI(base_url=f"{steady.url}/v1", api_key="unused", max_retries=0, timeout=20) as client:
         body = chat_body()
@@ -229,7 +213,7 @@ def test_openai_s_own_client_sees_an_answer(steady: Gateway, playback: PlaybackS
 
 def test_a_context_that_is_too_long_goes_to_a_larger_window_only(own: Gateway) -> None:
     router = own.router
-    best, second, third = ranked(own)
+    best, second, third = RANKED
     for llm, window in ((best, 8_000), (second, 8_000), (third, 32_000)):
         router.update_llm(msgspec.structs.replace(router.llm(llm), context_window=window))
     decision = router.route("What is the capital of France?")
@@ -246,3 +230,24 @@ def test_a_context_that_is_too_long_goes_to_a_larger_window_only(own: Gateway) -
 
     assert fault.blame is Blame.OVERFLOW
     assert (decision.llm, turn and turn.spec.name) == (best, third)
+
+
+def test_a_failure_that_a_retry_makes_up_for_is_no_signal(playback: PlaybackServer, tmp_path: Path) -> None:
+    """Who fails and is replaced gets thumbs down; who answers in the end does not, nor who answered instead."""
+    config = ranked_config(playback, tmp_path / "m.db", signals={"implicit": ["error"]})
+    with Gateway(config) as gateway:
+        best, *_ = RANKED
+        playback.put_faults("ember-mini", ErrorStatus(status=503, limit=1))
+        repaired = gateway.chat("ember-mini")
+        playback.put_faults("ember-mini")
+        playback.put_faults(best, ErrorStatus(status=503))
+        replaced = gateway.chat(text="another one")
+        judged = {reply.inference_id: gateway.feedback_of(reply.inference_id) for reply in (repaired, replaced)}
+        gateway.router.learn()
+        events = gateway.router.store.events_after(0)
+
+    assert (repaired.status, replaced.status) == (200, 200)
+    assert replaced.headers["x-mixllm-model"] != best
+    assert judged[repaired.inference_id] == []
+    assert [one["source"] for one in judged[replaced.inference_id]] == ["implicit:error"]
+    assert [event.llm for event in events if event.feedback is not None] == [best]

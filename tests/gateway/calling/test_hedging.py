@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.gateway.calling.test_fallbacks import calls_of, metric, ranked
-from tests.gateway.running import Gateway, config_for, eventually
+from tests.gateway.calling.ranking import RANKED, calls_of, metric, ranked_config
+from tests.gateway.running import Gateway, eventually
 from tests.gateway.test_departure import begin, newest_outcomes
 
 from mixllm.gateway.calling.hedging import HedgeAllowance
@@ -24,9 +24,7 @@ HEDGE = {"enabled": True, "factor": 1e-9, "min_delay_s": 0.1, "max_share": 1.0}
 @pytest.fixture
 def hedging(playback: PlaybackServer, tmp_path: Path) -> Iterator[Gateway]:
     calls = {"breaker": {"enabled": False}, "hedge": HEDGE, "max_attempts": 1}
-    pool = ["atlas-large", "boreal-pro", "ember-mini"]
-    routing = {"policy": {"name": "greedy"}}
-    with Gateway(config_for(playback, tmp_path / "m.db", pool, calls=calls, routing=routing)) as running:
+    with Gateway(ranked_config(playback, tmp_path / "m.db", calls=calls)) as running:
         yield running
 
 
@@ -34,7 +32,7 @@ def hedging(playback: PlaybackServer, tmp_path: Path) -> Iterator[Gateway]:
 def test_the_quicker_one_answers_and_the_late_one_is_cancelled(
     hedging: Gateway, playback: PlaybackServer, *, stream: bool
 ) -> None:
-    late, second, _ = ranked(hedging)
+    late, second, _ = RANKED
     playback.put_faults(late, Hang())
     left = playback.counts["left"]
 
@@ -61,7 +59,7 @@ def test_the_quicker_one_answers_and_the_late_one_is_cancelled(
 
 
 def test_the_late_one_may_still_win(hedging: Gateway, playback: PlaybackServer) -> None:
-    late, second, _ = ranked(hedging)
+    late, second, _ = RANKED
     playback.put_faults(late, Slow(add_s=0.3))
     playback.put_faults(second, Hang())
 
@@ -74,7 +72,7 @@ def test_the_late_one_may_still_win(hedging: Gateway, playback: PlaybackServer) 
 
 
 def test_one_that_fails_leaves_the_race_to_the_other(hedging: Gateway, playback: PlaybackServer) -> None:
-    late, second, _ = ranked(hedging)
+    late, second, _ = RANKED
     playback.put_faults(late, Slow(add_s=0.3))
     playback.put_faults(second, ErrorStatus(status=500))
 
@@ -92,7 +90,7 @@ def test_who_is_in_time_is_not_hedged(hedging: Gateway) -> None:
 
 
 def test_a_client_that_leaves_cancels_both(hedging: Gateway, playback: PlaybackServer) -> None:
-    late, second, _ = ranked(hedging)
+    late, second, _ = RANKED
     for llm in (late, second):
         playback.put_faults(llm, Hang())
     left = playback.counts["left"]
@@ -114,7 +112,7 @@ def test_a_named_llm_is_not_hedged(hedging: Gateway, playback: PlaybackServer) -
 
 
 def test_an_llm_removed_meanwhile_is_not_started(hedging: Gateway, playback: PlaybackServer) -> None:
-    late, second, third = ranked(hedging)
+    late, second, third = RANKED
     decision = hedging.router.route("What is the capital of France?", expect_outcome=False)
     lineup = Lineup(
         router=hedging.router,

@@ -58,6 +58,7 @@ class Calls:
         self._story: list[str] = []
         self._hedges = 0
         self._fault: Fault | None = None
+        self._untold: tuple[Attempt, UpstreamError] | None = None
         limit_s, wanted_s = state.calls.max_total_s, request.query.max_latency_s
         self._deadline_s = started_s + (limit_s if wanted_s is None else min(limit_s, wanted_s))
 
@@ -154,6 +155,8 @@ class Calls:
                 if delay_s is None:
                     self._note(attempt, error)
                 turn = self._after()
+                if turn is None or not turn.again:
+                    self._tell_last()
                 if turn is None:
                     raise
             else:
@@ -189,7 +192,13 @@ class Calls:
         self._lineup.failed(attempt.spec, fault, now_s=time.perf_counter())
         self._story.append(f"{attempt.spec.name} failed ({fault.word})")
         self.state.call_metrics.observe_failure(attempt.spec.name, fault.word)
-        self.tell(attempt, error)
+        self._untold = (attempt, error)
+
+    def _tell_last(self) -> None:
+        """Tell who watches of the last failure; not where the same LLM gets another try, and may make up for it."""
+        if self._untold is not None:
+            self.tell(*self._untold)
+            self._untold = None
 
     def _after(self) -> Turn | None:
         """Return whose turn it is after the last failure; None where nobody's."""
@@ -234,6 +243,7 @@ class Calls:
                         self._note(attempt, error)
                         if not running:
                             raise
+                        self._tell_last()
                     else:
                         winner = attempt
         finally:
