@@ -13,6 +13,7 @@ import numpy as np
 
 from mixllm.clock import SystemClock
 from mixllm.config import (
+    BreakerConfig,
     BudgetConfig,
     Config,
     EncoderConfig,
@@ -46,7 +47,7 @@ from mixllm.learning.feature_model import FeatureModel
 from mixllm.learning.judging import Judging
 from mixllm.learning.key_shares import KeyShares
 from mixllm.learning.merging import learned_since
-from mixllm.registry import priced
+from mixllm.registry import BreakerRules, Breakers, priced
 from mixllm.router import Budget, BudgetLimits, KeyLimits, RouterCore, Shadow, Shadows
 from mixllm.saved_router import SavedRouter
 from mixllm.store import MemoryStore, SQLiteStore
@@ -55,6 +56,7 @@ from mixllm.types import LLMSpec
 
 __all__ = [
     "Router",
+    "build_breaker_rules",
     "build_encoder",
     "build_features",
     "build_judging",
@@ -100,6 +102,9 @@ class Router(RouterCore):
         What offline training fitted under the predictors; None where it fitted nothing.
     quarantine
         Whether checkpoints that are found unusable are marked in the store.
+    breaker
+        When an LLM that fails is left alone; None takes the defaults. It learns of failures from the gateway, or from
+        `breakers` directly.
 
     Examples
     --------
@@ -131,6 +136,7 @@ class Router(RouterCore):
         start: Checkpoint | None = None,
         bases: Bases | None = None,
         quarantine: bool = True,
+        breaker: BreakerConfig | None = None,
     ) -> None:
         self.routing_config = routing or RoutingConfig()
         self.encoder_config = encoder or EncoderConfig()
@@ -182,6 +188,7 @@ class Router(RouterCore):
             max_latency_s=self.routing_config.max_latency_s,
             max_ttft_s=self.routing_config.max_ttft_s,
             max_cooldown_s=self.routing_config.max_cooldown_s,
+            breakers=Breakers(clock=clock, rules=build_breaker_rules(breaker or BreakerConfig())),
         )
 
     @classmethod
@@ -239,6 +246,7 @@ class Router(RouterCore):
                 start=start,
                 bases=bases,
                 quarantine=quarantine,
+                breaker=config.calls.breaker,
             )
         except BaseException:
             store.close()
@@ -491,6 +499,20 @@ def build_limits(config: BudgetConfig, environ: Mapping[str, str]) -> BudgetLimi
         max_request_usd=config.max_request_usd,
         keys=keys,
         when_spent=config.when_spent,
+    )
+
+
+def build_breaker_rules(config: BreakerConfig) -> BreakerRules | None:
+    """Return when breakers open; None where they never do."""
+    if not config.enabled:
+        return None
+    return BreakerRules(
+        failures=config.failures,
+        failure_share=config.failure_share,
+        min_calls=config.min_calls,
+        window_s=config.window_s,
+        open_s=config.open_s,
+        max_open_s=config.max_open_s,
     )
 
 

@@ -142,7 +142,7 @@ def entry(params: str, rest: str = "") -> str:
         ("just words", "must be a mapping of sections"),
         ("routing:\n  lamda: 2", "line 2: unknown key 'lamda' in routing. Did you mean 'lambda'"),
         ("rooting: {}", "line 1: unknown key 'rooting'. Did you mean 'routing'"),
-        ("zzz: {}", "line 1: unknown key 'zzz'. Valid keys: budget, encoder, gateway"),
+        ("zzz: {}", "line 1: unknown key 'zzz'. Valid keys: budget, calls, encoder, gateway"),
         ("a: 1\nrouting: {}", "line 1: unknown key 'a'"),
         ("routing:\n  policy:\n    nam: ucb", "line 3: unknown key 'nam' in routing.policy. Did you mean 'name'"),
         ("routing:\n  policy: {name: usb}", "line 2: routing.policy.name: Invalid enum value 'usb'"),

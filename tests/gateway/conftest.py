@@ -31,9 +31,13 @@ def playback(pool: PlaybackServer) -> Iterator[PlaybackServer]:
 
 @pytest.fixture(scope="module")
 def gateway(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway over the six LLMs, open to everybody on this machine; a refusal of one test is over in the next."""
+    """A gateway over the six LLMs, open to everybody on this machine, that calls once for each request.
+
+    A refusal of one test is over in the next.
+    """
+    calls = {"max_attempts": 1, "breaker": {"enabled": False}}
     path = tmp_path_factory.mktemp("gateway") / "mixllm.db"
-    with Gateway(config_for(pool, path, routing={"max_cooldown_s": 1e-6})) as running:
+    with Gateway(config_for(pool, path, calls=calls, routing={"max_cooldown_s": 1e-6})) as running:
         yield running
 
 

@@ -39,10 +39,10 @@ QUICK = {"kind": "hashing"}
 
 @pytest.fixture(scope="module")
 def watched(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway in which every signal counts."""
-    with Gateway(
-        config_for(pool, tmp_path_factory.mktemp("watched") / "m.db", signals=EVERY, encoder=QUICK, routing=FORGIVING)
-    ) as running:
+    """A gateway in which every signal counts, and that calls once for each request."""
+    store = tmp_path_factory.mktemp("watched") / "m.db"
+    calls = {"max_attempts": 1, "breaker": {"enabled": False}}
+    with Gateway(config_for(pool, store, signals=EVERY, encoder=QUICK, calls=calls, routing=FORGIVING)) as running:
         yield running
 
 

@@ -54,9 +54,9 @@ class OpenAIClient:
     Bodies go out and come back byte for byte. Redirects are not followed, as they could carry the key elsewhere;
     cookies and proxy variables are ignored.
 
-    Time limits: `connect_timeout_s` for the connection. A whole answer has to be there after ``spec.timeout_s``. For a
-    stream ``spec.timeout_s`` limits each silence instead of the whole: the time until its first byte, and the time
-    between any two reads after that, since a long answer that keeps coming is a healthy one.
+    Time limits: ``spec.connect_timeout_s`` for the connection. A whole answer has to be there after ``spec.timeout_s``.
+    For a stream ``spec.timeout_s`` limits each silence instead of the whole: the time until its first byte, and the
+    time between any two reads after that, since a long answer that keeps coming is a healthy one.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class OpenAIClient:
     secrets
         Literal keys by the LLM's name; they go before ``spec.api_key_env``.
     connect_timeout_s
-        Time limit for opening a connection.
+        Time limit for opening a connection to an LLM without one of its own.
     max_reply_bytes
         Longest whole answer; a longer one is an `UpstreamProtocolError`.
     max_event_bytes
@@ -126,7 +126,7 @@ class OpenAIClient:
         UpstreamError
             No connection, no key, no ``api_base``, or the client is closed.
         """
-        timeout = aiohttp.ClientTimeout(total=spec.timeout_s, sock_connect=self.connect_timeout_s)
+        timeout = aiohttp.ClientTimeout(total=spec.timeout_s, sock_connect=self._connect_timeout_s(spec))
         try:
             response = await self._post(spec, path, body, timeout, "application/json")
             try:
@@ -134,7 +134,7 @@ class OpenAIClient:
             finally:
                 response.release()
         except TimeoutError as error:
-            raise timed_out(spec, error, self.connect_timeout_s) from error
+            raise timed_out(spec, error, self._connect_timeout_s(spec)) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translated(spec, error) from error
         if content is None:
@@ -157,7 +157,7 @@ class OpenAIClient:
         return OpenStream(
             spec=spec,
             open_response=lambda: self._open(spec, path, body),
-            connect_timeout_s=self.connect_timeout_s,
+            connect_timeout_s=self._connect_timeout_s(spec),
             max_event_bytes=self.max_event_bytes,
         )
 
@@ -170,12 +170,15 @@ class OpenAIClient:
 
     async def _open(self, spec: LLMSpec, path: str, body: bytes) -> aiohttp.ClientResponse:
         timeout = aiohttp.ClientTimeout(
-            total=None, connect=spec.timeout_s, sock_connect=self.connect_timeout_s, sock_read=spec.timeout_s
+            total=None,
+            connect=spec.timeout_s,
+            sock_connect=self._connect_timeout_s(spec),
+            sock_read=spec.timeout_s,
         )
         try:
             return await self._post(spec, path, body, timeout, "text/event-stream")
         except TimeoutError as error:
-            raise timed_out(spec, error, self.connect_timeout_s) from error
+            raise timed_out(spec, error, self._connect_timeout_s(spec)) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translated(spec, error) from error
 
@@ -219,6 +222,9 @@ class OpenAIClient:
             # Also where the rest of a long body is still to come: that connection is not worth keeping.
             response.release()
         raise UpstreamStatusError(spec.name, status, body, retry_after_s(headers, now_s=self.clock.time_s()))
+
+    def _connect_timeout_s(self, spec: LLMSpec) -> float:
+        return self.connect_timeout_s if spec.connect_timeout_s is None else spec.connect_timeout_s
 
     def _key(self, spec: LLMSpec) -> str | None:
         secret = self.secrets.get(spec.name)

@@ -1,6 +1,7 @@
 """The configuration: one YAML file, and ``MIXLLM_*`` variables over it."""
 
 from mixllm.config.budget import BudgetConfig, KeyBudgetConfig
+from mixllm.config.calls import BreakerConfig, CallsConfig, HedgeConfig
 from mixllm.config.key_names import key_name
 from mixllm.config.pool import ModelEntry, ModelInfo, ModelParams
 from mixllm.config.reading import decode_model_entry, load_config, parse_config
@@ -22,12 +23,15 @@ from mixllm.config.schema import (
 from mixllm.config.signals import ImplicitSignal, JudgeConfig, SignalsConfig
 
 __all__ = [
+    "BreakerConfig",
     "BudgetConfig",
+    "CallsConfig",
     "Config",
     "DomainConfig",
     "EncoderConfig",
     "FeedbackConfig",
     "GatewayConfig",
+    "HedgeConfig",
     "ImplicitSignal",
     "JudgeConfig",
     "KeyBudgetConfig",

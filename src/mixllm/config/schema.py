@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from mixllm.config.budget import BudgetConfig
+from mixllm.config.calls import CallsConfig
 from mixllm.config.pool import ModelEntry
 from mixllm.config.section import Section, check_given
 from mixllm.config.signals import JudgeConfig, SignalsConfig
@@ -400,11 +401,14 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     max_body_bytes
         Larger requests are refused.
     connect_timeout_s
-        Time limit for connecting to an LLM's endpoint.
+        Time limit for connecting to an LLM's endpoint, for LLMs without one of their own.
     workers
         Processes that serve; all of them share the store.
     shared_traffic
         Whether gateways on the same store file see each other's calls, rate limits and cooldowns.
+    max_in_flight, max_in_flight_bytes
+        Requests to LLMs that are under way at the same time, and the size of all their bodies; further ones are
+        refused (429).
     """
 
     host: str = "127.0.0.1"
@@ -415,6 +419,8 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     connect_timeout_s: float = 5.0
     workers: int = 1
     shared_traffic: bool = True
+    max_in_flight: int = 2000
+    max_in_flight_bytes: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -424,6 +430,11 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
         positive("connect_timeout_s", self.connect_timeout_s)
         if not 1 <= self.workers <= _MAX_WORKERS:
             raise InvalidValueError("workers", self.workers, f"between 1 and {_MAX_WORKERS}")
+        positive("max_in_flight", self.max_in_flight)
+        if self.max_in_flight_bytes < self.max_body_bytes:
+            raise InvalidValueError(
+                "max_in_flight_bytes", self.max_in_flight_bytes, f">= max_body_bytes = {self.max_body_bytes}"
+            )
         if not self.host.strip():
             raise InvalidValueError("host", self.host, "an address or a host name")
         if not all(key.reveal().strip() for key in self.api_keys):
@@ -453,6 +464,7 @@ class Config(Section, frozen=True, kw_only=True):
     learning: LearningConfig = LearningConfig()
     store: StoreConfig = StoreConfig()
     gateway: GatewayConfig = GatewayConfig()
+    calls: CallsConfig = CallsConfig()
     signals: SignalsConfig = SignalsConfig()
     judge: JudgeConfig | None = None
     privacy: PrivacyConfig = PrivacyConfig()

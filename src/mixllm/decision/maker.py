@@ -25,6 +25,7 @@ __all__ = ["FORCED", "Choice", "DecisionMaker", "pick"]
 FORCED = "forced"
 """The policy's name where the request named the LLM."""
 
+_ALL_FAIL = "; every LLM that could take it fails at present"
 _FAR = "; unlike what was learned from, so the safe choice"
 
 
@@ -80,6 +81,7 @@ class DecisionMaker:
         cost_weight: float = 1.0,
         outside: Outside | None = None,
         holds: Sequence[Hold | None] | None = None,
+        unavailable: Mapping[str, str] | None = None,
     ) -> Choice:
         """Choose an LLM for `query`.
 
@@ -102,6 +104,8 @@ class DecisionMaker:
             How far outside of what was learned from the query lies; None: inside.
         holds
             Why each LLM would refuse any call now, None where it would not; None: none would.
+        unavailable
+            LLMs that should not be called now, and why; where no other could take `query`, they are chosen from.
 
         Raises
         ------
@@ -118,7 +122,7 @@ class DecisionMaker:
         if forced is not None:
             return self._force(forced, query, specs, forecasts, cost_scale_usd, cost_weight, holds)
         forecasts = Forecasts.of(forecasts)
-        eligible, ineligible = self._sieve(query, specs, forecasts, holds)
+        eligible, ineligible = self._sieve(query, specs, forecasts, holds, unavailable or {})
         weights = self.weights_for(query, forecasts, cost_weight)
         # Most queries rule out none: then the columns are taken as they are.
         kept = forecasts.take(eligible) if ineligible else forecasts
@@ -141,6 +145,7 @@ class DecisionMaker:
             trade_off=weights.trade_off,
             reason=_reason(place, scores, propensities, self.policy.name)
             + (_FAR if far else "")
+            + (_ALL_FAIL if unavailable and candidates[place].llm in unavailable else "")
             + _pacing(weights.trade_off, cost_weight),
             cost_weight=cost_weight,
         )
@@ -188,23 +193,35 @@ class DecisionMaker:
         return replace(self.weights, trade_off=trade_off / cost_weight, deadline_s=deadline_s)
 
     def _sieve(
-        self, query: Query, specs: Sequence[LLMSpec], forecasts: Forecasts, holds: Sequence[Hold | None] | None
+        self,
+        query: Query,
+        specs: Sequence[LLMSpec],
+        forecasts: Forecasts,
+        holds: Sequence[Hold | None] | None,
+        unavailable: Mapping[str, str],
     ) -> tuple[Sequence[int], list[Ineligible]]:
-        idle = holds is None and forecasts.wait_s.max(initial=0.0) <= self.max_wait_s
+        idle = not unavailable and holds is None and forecasts.wait_s.max(initial=0.0) <= self.max_wait_s
         if idle and specs and asks_little(query) and all(spec.context_window is None for spec in specs):
             return range(len(specs)), []
         eligible: list[int] = []
+        failing: list[int] = []
         refusals: dict[str, Refusal] = {}
         for row, (spec, forecast) in enumerate(zip(specs, forecasts, strict=True)):
             hold = None if holds is None else holds[row]
             refusal = why_ineligible(query, spec, forecast, hold=hold, max_wait_s=self.max_wait_s)
-            if refusal is None:
-                eligible.append(row)
-            else:
+            if refusal is not None:
                 refusals[spec.name] = refusal
-        if not eligible:
+            elif spec.name in unavailable:
+                failing.append(row)
+            else:
+                eligible.append(row)
+        ineligible = [Ineligible(llm=llm, reason=refusal.reason) for llm, refusal in refusals.items()]
+        if eligible:
+            ineligible += [Ineligible(llm=specs[row].name, reason=unavailable[specs[row].name]) for row in failing]
+            return eligible, ineligible
+        if not failing:
             raise _none_left(refusals)
-        return eligible, [Ineligible(llm=llm, reason=refusal.reason) for llm, refusal in refusals.items()]
+        return failing, ineligible  # A call that may fail is better than none.
 
 
 def pick(propensities: NDArray[np.float64], draw: float) -> int:

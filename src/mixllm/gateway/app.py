@@ -12,14 +12,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from mixllm.config import GatewayConfig, SignalsConfig
+from mixllm.config import CallsConfig, GatewayConfig, SignalsConfig
 from mixllm.errors import MixLLMError
 from mixllm.gateway.access import KeyGuard
 from mixllm.gateway.answers import error_response, problem
 from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
 from mixllm.gateway.budget import get_budget
+from mixllm.gateway.call_metrics import CallMetrics
+from mixllm.gateway.calling import HedgeAllowance
 from mixllm.gateway.chat import chat_completions
 from mixllm.gateway.decisions import get_decision, post_route
+from mixllm.gateway.door import Door
 from mixllm.gateway.feedback import post_feedback
 from mixllm.gateway.health import live, metrics, ready
 from mixllm.gateway.judge import Judge
@@ -50,6 +53,7 @@ def create_app(
     llm_keys: LLMKeyRules | None = None,
     signals: SignalsConfig | None = None,
     judge: Judge | None = None,
+    calls: CallsConfig | None = None,
 ) -> ASGIApp:
     """Return the gateway over `router` and `client`; it closes neither.
 
@@ -69,7 +73,10 @@ def create_app(
         Which events of the traffic count as feedback; None counts none.
     judge
         Judges a share of the answers; it works while the application runs.
+    calls
+        How LLMs are called for one request; None takes the defaults.
     """
+    calls = calls or CallsConfig()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -93,6 +100,7 @@ def create_app(
     if judge is not None or (signals is not None and signals.implicit):
         watch = Watch(signals=Signals(router=router, config=signals or SignalsConfig()), judge=judge)
         gateway_metrics.registry.register(WatchMetrics(watch))
+    call_metrics = CallMetrics(registry=gateway_metrics.registry, router=router)
     app.state.gateway = GatewayState(
         router=router,
         client=client,
@@ -100,9 +108,15 @@ def create_app(
         metrics=gateway_metrics,
         llm_keys=llm_keys or LLMKeyRules(),
         watch=watch,
+        calls=calls,
+        call_metrics=call_metrics,
+        hedges=HedgeAllowance(max_share=calls.hedge.max_share),
     )
-    return KeyGuard(app=app, keys=keys)
+    return KeyGuard(app=Door(app=app, paths=_CALLING, config=config, metrics=call_metrics), keys=keys)
 
+
+_CALLING = ("/v1/chat/completions",)
+"""The paths that call LLMs."""
 
 _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("POST", "/v1/chat/completions", chat_completions),

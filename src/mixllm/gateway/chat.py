@@ -12,7 +12,8 @@ from mixllm.errors import UnknownLLMError
 from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import StoppingError, error_response
 from mixllm.gateway.bodies import read_fields
-from mixllm.gateway.calls import Call
+from mixllm.gateway.calling import Calls
+from mixllm.gateway.chat_answer import ChatAnswer
 from mixllm.gateway.deciding import decide
 from mixllm.gateway.departure import ClientLeftError, LeaveWatch
 from mixllm.gateway.requests import ChatRequest, read_chat_request
@@ -36,10 +37,10 @@ async def chat_completions(request: Request) -> Response:
     decision, spec = await _decide(state.router, chat)
     state.metrics.observe_decision(decision)
     watched = None if state.watch is None else state.watch.begin(chat, decision, asker=_asker(request))
-    call = Call(state=state, chat=chat, decision=decision, spec=spec, started_s=started_s, watched=watched)
+    calls = Calls(state=state, request=chat, decision=decision, spec=spec, started_s=started_s, watched=watched)
     try:
         with LeaveWatch(request.receive):
-            return await call.answer()
+            return await ChatAnswer(chat=chat, calls=calls).respond()
     except ClientLeftError:
         return Response(status_code=_CLIENT_LEFT)
     except asyncio.CancelledError:

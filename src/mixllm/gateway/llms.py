@@ -15,6 +15,7 @@ from mixllm.gateway.answers import json_response, problem
 from mixllm.gateway.bodies import InvalidBodyError, read_object
 from mixllm.gateway.profiles import AUTO_MODELS
 from mixllm.gateway.state import state_of
+from mixllm.registry import BreakerStatus
 from mixllm.router import RouterCore
 from mixllm.types import LLMSpec, Value
 
@@ -37,6 +38,7 @@ class LLMStatus(Value, frozen=True, kw_only=True):
     tpot_s: float
     wait_s: float
     refused_s: float
+    breaker: BreakerStatus
 
 
 async def list_llms(request: Request) -> Response:
@@ -77,13 +79,18 @@ async def update_llm(request: Request) -> Response:
     if spec.api_base is None:
         raise InvalidBodyError("api_base is missing: the gateway has to know where to call the LLM.", param="api_base")
     state.llm_keys.check(spec)
-    return json_response(await asyncio.to_thread(state.router.update_llm, spec))
+    updated = await asyncio.to_thread(state.router.update_llm, spec)
+    if (spec.api_base, spec.api_key_env, spec.model) != (before.api_base, before.api_key_env, before.model):
+        state.router.breakers.forget(spec.name)  # What failed was something else.
+    return json_response(updated)
 
 
 async def remove_llm(request: Request) -> Response:
     """Remove an LLM; what was learned of it is kept for its return."""
     name = request.path_params["name"]
-    await asyncio.to_thread(state_of(request).router.remove_llm, name)
+    router = state_of(request).router
+    await asyncio.to_thread(router.remove_llm, name)
+    router.breakers.forget(name)
     return json_response({"name": name, "removed": True})
 
 
@@ -147,6 +154,7 @@ def _statuses(router: RouterCore) -> list[LLMStatus]:
             tpot_s=latency.tpot_s,
             wait_s=waits_s.get(spec.name, 0.0),
             refused_s=refused_s.get(spec.name, 0.0),
+            breaker=router.breakers.status(spec.name),
         )
         for spec, judgements, latency in zip(snapshot.specs, snapshot.judgements, snapshot.latency, strict=True)
     ]

@@ -69,6 +69,11 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     wants_usage: bool
     ends_with_user: bool = True
 
+    @property
+    def path(self) -> str:
+        """Where endpoints take it."""
+        return "/chat/completions"
+
     def body_for(self, spec: LLMSpec) -> bytes:
         """Return the body for `spec`: as it came, with its model's name and a wish for the stream's usage."""
         fields = dict(self.fields)

@@ -79,6 +79,7 @@ def serve(
             llm_keys=LLMKeyRules.from_config(config),
             signals=config.signals,
             judge=_judge(config, router, judge_client),
+            calls=config.calls,
         )
         server = _Server(
             uvicorn.Config(

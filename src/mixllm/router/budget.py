@@ -15,6 +15,7 @@ from mixllm.errors import BudgetExhaustedError, NoEligibleLLMError, PoolBusyErro
 from mixllm.interfaces import Clock, Store
 from mixllm.router.account import Account, AccountStatus
 from mixllm.router.budget_limits import BudgetLimits
+from mixllm.router.decision_ids import call_id
 from mixllm.router.ledger import Ledger
 from mixllm.types import Decision, LearningEvent, Query, Value
 
@@ -160,6 +161,16 @@ class Budget:
             for account in self._accounts(decision.key_id):
                 account.reserve(usd, self.clock.time_s())
 
+    def reserve_attempt(self, decision: Decision, llm: str, attempt: int) -> None:
+        """Set aside what a further call for `decision`, to another candidate or once more, is expected to cost."""
+        usd = next((one.forecast.cost_usd.mean for one in decision.candidates if one.llm == llm), 0.0)
+        made = _Reservation(key_id=decision.key_id, usd=usd, made_s=self.clock.monotonic_s())
+        with self._lock:
+            self._turn()
+            self._reserved[call_id(decision.decision_id, attempt)] = made
+            for account in self._accounts(decision.key_id):
+                account.reserve_more(usd, self.clock.time_s())
+
     def charge(self, events: Sequence[LearningEvent]) -> None:
         """Charge what `events` of the store have cost, each once, and end the reservations of their calls."""
         with self._lock:
@@ -201,7 +212,7 @@ class Budget:
         return Account(limit_usd=limit_usd, key_id=key_id, ledger=self._ledger, pacer=self.pacer(), arrivals=arrivals)
 
     def _account_for(self, event: LearningEvent) -> None:
-        made = None if event.outcome is None else self._reserved.pop(event.decision_id, None)
+        made = None if event.outcome is None else self._reserved_for(event.decision_id, event.outcome.attempt)
         if made is not None:
             self._settle(made.key_id, made.usd, event.charge_usd)
         elif event.outcome is not None and event.outcome.attempt == 0:
@@ -210,6 +221,11 @@ class Budget:
                 account.meet(event.charge_usd, self.clock.time_s())
         else:
             self._settle(event.key_id, 0.0, event.charge_usd)
+
+    def _reserved_for(self, decision_id: str, attempt: int) -> _Reservation | None:
+        """End and return what was reserved for an attempt: its own, or, where it was not announced, the decision's."""
+        made = self._reserved.pop(call_id(decision_id, attempt), None)
+        return self._reserved.pop(decision_id, None) if made is None else made
 
     def _settle(self, key_id: str, reserved_usd: float, measured_usd: float) -> None:
         for account in self._accounts(key_id):

@@ -17,9 +17,9 @@ from mixllm.decision import Choice, DecisionMaker, Forecasts, Outside
 from mixllm.errors import InvalidValueError, PoolBusyError, StateError, StoreError
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import DEADLINE_QUANTILE, Checkpoint, Learner, LearningWorker, Snapshot
-from mixllm.registry import Traffic
+from mixllm.registry import Breakers, CallUnderWay, Traffic
 from mixllm.router.budget import Budget
-from mixllm.router.decision_ids import new_decision_id
+from mixllm.router.decision_ids import call_id, new_decision_id
 from mixllm.router.foresight import Foreseen, foresee, within_time
 from mixllm.router.judgements import judgement
 from mixllm.router.measured import measured
@@ -117,6 +117,9 @@ class RouterCore(RoutedPool):
         Calls under way, rate limits and cooldowns.
     shed
         How many queries were refused because the pool was busy.
+    breakers
+        Know which LLMs fail at present: they are chosen only where no other could take a query. Whoever makes the calls
+        tells them; None: none ever fails.
     """
 
     def __init__(
@@ -140,6 +143,7 @@ class RouterCore(RoutedPool):
         max_latency_s: float | None = None,
         max_ttft_s: float | None = None,
         max_cooldown_s: float = 60.0,
+        breakers: Breakers | None = None,
     ) -> None:
         super().__init__(learner=learner, store=store, clock=clock, price=price)
         self.encoder = encoder
@@ -151,6 +155,7 @@ class RouterCore(RoutedPool):
         self.shed = 0
         self.budget = budget
         self.shadows = shadows
+        self.breakers = Breakers(clock=clock) if breakers is None else breakers
         if not 0 < deadline_quantile < 1:
             raise InvalidValueError("deadline_quantile", deadline_quantile, "in (0, 1)")
         self.deadline_quantile = deadline_quantile
@@ -242,6 +247,19 @@ class RouterCore(RoutedPool):
         ).forecasts
         return dict(zip((spec.name for spec in snapshot.specs), forecasts.wait_s.tolist(), strict=True))
 
+    def begin_attempt(self, decision: Decision, llm: str, attempt: int) -> None:
+        """Note that `llm` is called for `decision`, after or beside the LLM that was chosen.
+
+        The call counts as under way, and is expected to cost what was forecast, until `record` tells the outcome of the
+        same `attempt`. Attempt 0, the call that every decision begins with, has to be told only where another LLM than
+        the chosen one takes it.
+        """
+        forecast = next((one.forecast for one in decision.candidates if one.llm == llm), None)
+        tokens = decision.tokens_in + (0.0 if forecast is None else forecast.tokens_out.mean)
+        self.traffic.start(call_id(decision.decision_id, attempt), llm, key_id=decision.key_id, tokens=tokens)
+        if self.budget is not None and attempt > 0:
+            self.budget.reserve_attempt(decision, llm, attempt)
+
     # ---- learn ----------------------------------------------------------------------------------------------------
 
     def record(self, decision_id: str, outcome: Outcome) -> Outcome:
@@ -260,7 +278,7 @@ class RouterCore(RoutedPool):
             Where there is no such decision.
         """
         used = None if outcome.tokens_in is None else float(outcome.tokens_in + (outcome.tokens_out or 0))
-        call = self.traffic.finish(decision_id, tokens=used) or self.store.decision(decision_id).decision
+        call = self._finished(decision_id, outcome.attempt, used) or self.store.decision(decision_id).decision
         llm = outcome.llm or call.llm
         price = self.learner.price(llm, decision_id=decision_id)
         outcome = measured(outcome, llm=llm, key_id=call.key_id, price=price)
@@ -470,7 +488,14 @@ class RouterCore(RoutedPool):
                 draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
                 outside=snapshot.outside(features),
             )
-            choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, holds=holds, **drawn)
+            choose = partial(
+                self.maker.choose,
+                specs=snapshot.specs,
+                forced=llm,
+                holds=holds,
+                unavailable=self.breakers.refusing(),
+                **drawn,
+            )
             try:
                 choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
             except PoolBusyError:
@@ -488,6 +513,13 @@ class RouterCore(RoutedPool):
 
     def _holds(self, llm: str) -> bool:
         return any(spec.name == llm for spec in self._snapshot.specs)
+
+    def _finished(self, decision_id: str, attempt: int, tokens: float | None) -> CallUnderWay | None:
+        call = self.traffic.finish(call_id(decision_id, attempt), tokens=tokens)
+        if call is None and attempt > 0:
+            # Whoever makes calls of their own accord, without `begin_attempt`, means the one that was counted.
+            return self.traffic.finish(decision_id, tokens=tokens)
+        return call
 
     def _ensure_learning(self) -> None:
         if not self.worker.running:

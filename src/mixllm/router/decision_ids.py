@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["decided_at_s", "new_decision_id"]
+__all__ = ["call_id", "decided_at_s", "new_decision_id"]
 
 _TIME_MASK = (1 << 48) - 1
 
@@ -44,3 +44,14 @@ def decided_at_s(decision_id: str) -> float | None:
         return int(digits, 16) / 1000 if len(digits) == 12 else None
     except ValueError:
         return None
+
+
+def call_id(decision_id: str, attempt: int) -> str:
+    """Return the name of one of the calls of a decision; the first one's is the decision's own.
+
+    Examples
+    --------
+    >>> call_id("d", 0), call_id("d", 2)
+    ('d', 'd/2')
+    """
+    return decision_id if attempt == 0 else f"{decision_id}/{attempt}"
