@@ -26,8 +26,8 @@ from mixllm.clients import OpenAIClient
 from mixllm.config import Config, parse_config
 from mixllm.gateway import create_app
 from mixllm.gateway.judge import Judge
+from mixllm.gateway.keys import key_ring
 from mixllm.gateway.llm_keys import LLMKeyRules
-from mixllm.gateway.serve import resolve_keys
 from mixllm.playback import PlaybackServer
 from mixllm.types import LLMSpec
 
@@ -189,12 +189,12 @@ class Gateway:
         if self.config.judge is not None:
             rng = np.random.default_rng(1)
             self.llm_judge = Judge(router=self.router, client=judge_client, config=self.config.judge, rng=rng)
-        keys = resolve_keys(self.config.gateway.api_keys, self.environ)
+        ring = key_ring(self.config.gateway, self.environ)
         app = create_app(
             router=self.router,
             client=client,
             config=self.config.gateway,
-            keys=keys,
+            ring=ring,
             llm_keys=LLMKeyRules.from_config(self.config),
             signals=self.config.signals,
             judge=self.llm_judge,

@@ -49,7 +49,9 @@ def command(*, config_path: Path, host: str | None, port: int | None, log_level:
 
     def say(url: str) -> None:
         shown = reachable(url)
-        attempt = curl_line(shown, key=bool(config.gateway.api_keys), pool=bool(config.model_list))
+        attempt = curl_line(
+            shown, key=bool(config.gateway.api_keys or config.gateway.keys), pool=bool(config.model_list)
+        )
         if as_json:
             print_json({"url": shown, "pid": os.getpid(), "try": attempt})
         else:

@@ -2,6 +2,7 @@
 
 from mixllm.config.budget import BudgetConfig, KeyBudgetConfig
 from mixllm.config.key_names import key_name
+from mixllm.config.keys import KeyConfig, KeyScope
 from mixllm.config.pool import ModelEntry, ModelInfo, ModelParams
 from mixllm.config.reading import decode_model_entry, load_config, parse_config
 from mixllm.config.schema import (
@@ -31,6 +32,8 @@ __all__ = [
     "ImplicitSignal",
     "JudgeConfig",
     "KeyBudgetConfig",
+    "KeyConfig",
+    "KeyScope",
     "LearningConfig",
     "ModelEntry",
     "ModelInfo",

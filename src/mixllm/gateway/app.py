@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,6 +17,7 @@ from mixllm.config import GatewayConfig, SignalsConfig
 from mixllm.errors import MixLLMError
 from mixllm.gateway.access import KeyGuard
 from mixllm.gateway.answers import error_response, problem
+from mixllm.gateway.audit import Audit
 from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
 from mixllm.gateway.budget import get_budget
 from mixllm.gateway.chat import chat_completions
@@ -23,6 +25,7 @@ from mixllm.gateway.decisions import get_decision, post_route
 from mixllm.gateway.feedback import post_feedback
 from mixllm.gateway.health import live, metrics, ready
 from mixllm.gateway.judge import Judge
+from mixllm.gateway.keys import KeyRing
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm, update_llm
 from mixllm.gateway.metrics import Metrics
@@ -33,7 +36,6 @@ from mixllm.gateway.watch_metrics import WatchMetrics
 from mixllm.gateway.watching import Watch
 from mixllm.interfaces import LLMClient
 from mixllm.router import RouterCore
-from mixllm.types import Secret
 
 __all__ = ["create_app"]
 
@@ -45,7 +47,7 @@ def create_app(
     router: RouterCore,
     client: LLMClient,
     config: GatewayConfig,
-    keys: Sequence[Secret] = (),
+    ring: KeyRing | None = None,
     llm_keys: LLMKeyRules | None = None,
     signals: SignalsConfig | None = None,
     judge: Judge | None = None,
@@ -60,8 +62,8 @@ def create_app(
         Calls the LLMs.
     config
         Limits.
-    keys
-        Keys that clients must present; empty: none is asked for, and only loopback names are answered to.
+    ring
+        Keys that clients must present; None or empty: none is asked for, and only loopback names are answered to.
     llm_keys
         Which keys LLMs that are added at run time may use; None allows none.
     signals
@@ -100,7 +102,8 @@ def create_app(
         llm_keys=llm_keys or LLMKeyRules(),
         watch=watch,
     )
-    return KeyGuard(app=app, keys=keys)
+    audit = Audit(path=None if config.audit_path is None else Path(config.audit_path))
+    return KeyGuard(app=app, ring=ring if ring is not None else KeyRing({}), audit=audit)
 
 
 _ROUTES: tuple[tuple[str, str, _Handler], ...] = (

@@ -9,6 +9,8 @@ import msgspec
 
 from mixllm.encoders import query_from_messages
 from mixllm.gateway.bodies import InvalidBodyError, decode
+from mixllm.gateway.keys import NOBODY, AccessKey
+from mixllm.gateway.permissions import within
 from mixllm.gateway.profiles import AUTO, read_profile
 from mixllm.types import Capability, LLMSpec, Query
 
@@ -84,7 +86,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_chat_request(
-    fields: dict[str, msgspec.Raw], *, trade_off: float, key_id: str = "", routing_only: bool = False
+    fields: dict[str, msgspec.Raw], *, trade_off: float, key: AccessKey = NOBODY, routing_only: bool = False
 ) -> ChatRequest:
     """Understand a chat request.
 
@@ -94,8 +96,8 @@ def read_chat_request(
         Top-level fields of the body.
     trade_off
         The configured λ, which profiles shift.
-    key_id
-        Name of the key that asks.
+    key
+        The key that asks: what it sets and allows.
     routing_only
         Whether ``model`` may be missing: there is only one thing to ask for.
 
@@ -103,6 +105,8 @@ def read_chat_request(
     ------
     InvalidBodyError, InvalidValueError
         Where a field that the gateway needs is missing or wrong; names it.
+    ForbiddenLLMError
+        Where it names an LLM that its key may not use.
     """
     model = _model(fields, default=AUTO if routing_only else None)
     profile = read_profile(model, trade_off=trade_off)
@@ -122,13 +126,13 @@ def read_chat_request(
         streamed=stream,
         trade_off=wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None),
     )
-    query = msgspec.structs.replace(query, key_id=key_id)
     if profile is not None and profile.deadline_s is not None:
         query = msgspec.structs.replace(query, deadline_s=profile.deadline_s)
+    query, llm = within(key, query, llm=model if profile is None else None, trade_off=trade_off)
     return ChatRequest(
         fields={name: raw for name, raw in fields.items() if name != _OWN_FIELD},
         query=query,
-        llm=model if profile is None else None,
+        llm=llm,
         stream=stream,
         wants_usage=bool(options and options.include_usage),
         ends_with_user=messages[-1]["role"] == _HUMAN,  # query_from_messages has seen to it that there is one

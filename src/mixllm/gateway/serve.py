@@ -7,7 +7,7 @@ import contextlib
 import gc
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 
 import numpy as np
 import uvicorn
@@ -19,12 +19,11 @@ from mixllm.errors import ConfigError
 from mixllm.gateway.access import is_loopback
 from mixllm.gateway.app import create_app
 from mixllm.gateway.judge import Judge
+from mixllm.gateway.keys import key_ring
 from mixllm.gateway.llm_keys import LLMKeyRules
-from mixllm.types import Secret
 
-__all__ = ["check_exposure", "resolve_keys", "serve"]
+__all__ = ["check_exposure", "serve"]
 
-_ENV_REFERENCE = "os.environ/"
 _GC_THRESHOLD = 20_000
 
 
@@ -54,8 +53,8 @@ def serve(
         Where the address is not loopback and no key is configured, the address is taken, or the judge has no price.
     """
     environ = os.environ if environ is None else environ
-    keys = resolve_keys(config.gateway.api_keys, environ)
-    check_exposure(config.gateway.host, keys)
+    ring = key_ring(config.gateway, environ)
+    check_exposure(config.gateway.host, ring)
     with (
         _listen(config.gateway.host, config.gateway.port) as listener,
         Router.from_config(config, environ=environ) as router,
@@ -69,7 +68,7 @@ def serve(
             router=router,
             client=client,
             config=config.gateway,
-            keys=keys,
+            ring=ring,
             llm_keys=LLMKeyRules.from_config(config),
             signals=config.signals,
             judge=_judge(config, router, judge_client),
@@ -90,38 +89,14 @@ def serve(
             runner.run(_run(server, (client, judge_client), listener))
 
 
-def resolve_keys(keys: tuple[Secret, ...], environ: Mapping[str, str]) -> list[Secret]:
-    """Return the keys themselves, those given as ``os.environ/NAME`` looked up.
-
-    Raises
-    ------
-    ConfigError
-        Where a variable is not set, or a key is empty or cannot be sent in a header.
-    """
-    resolved = []
-    for key in keys:
-        text = key.reveal()
-        if text.startswith(_ENV_REFERENCE):
-            name = text.removeprefix(_ENV_REFERENCE)
-            if not environ.get(name):
-                raise ConfigError(f"gateway.api_keys: variable {name} is not set. Set it, or remove the entry.")
-            text = environ[name]
-        if not text:
-            raise ConfigError("gateway.api_keys: a key is empty. Remove the entry, or give it a value.")
-        if not (text.isascii() and text.isprintable()) or text.strip() != text:
-            raise ConfigError("gateway.api_keys: a key holds characters that no header can carry. Correct it.")
-        resolved.append(Secret(text))
-    return resolved
-
-
-def check_exposure(host: str, keys: list[Secret]) -> None:
+def check_exposure(host: str, keys: Sized) -> None:
     """Raise `ConfigError` where the gateway would listen beyond loopback without a key."""
-    if keys:
+    if len(keys):
         return
     if not is_loopback(host):
         raise ConfigError(
-            f"gateway.host: {host!r} is reachable from other machines, and no key is configured. Set gateway.api_keys, "
-            "or listen on 127.0.0.1."
+            f"gateway.host: {host!r} is reachable from other machines, and no key is configured. Set gateway.api_keys "
+            "or gateway.keys, or listen on 127.0.0.1."
         )
 
 
