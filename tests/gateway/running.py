@@ -280,7 +280,12 @@ _PROGRAM = """
 import sys
 from mixllm.config import load_config
 from mixllm.gateway.serve import serve
-serve(load_config(sys.argv[1]), on_ready=lambda url: print(url, flush=True), grace_s=int(sys.argv[2]))
+serve(
+    load_config(sys.argv[1]),
+    on_ready=lambda url: print(url, flush=True),
+    grace_s=int(sys.argv[2]),
+    read_again=lambda: load_config(sys.argv[1]),
+)
 """
 
 
@@ -299,13 +304,13 @@ class GatewayProcess:
 
     def __init__(self, tree: Mapping[str, Any], folder: Path, *, grace_s: int = 10) -> None:
         self.grace_s = grace_s
-        self._path = folder / "gateway.yaml"
-        self._path.write_text(json.dumps({**tree, "gateway": {"port": 0, **tree.get("gateway", {})}}))
+        self.path = folder / "gateway.yaml"
+        self.configure(tree)
         self.url: Url = ""
         self.log = ""
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-c", _PROGRAM, str(self._path), str(self.grace_s)]
+        command = [sys.executable, "-c", _PROGRAM, str(self.path), str(self.grace_s)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
@@ -320,9 +325,13 @@ class GatewayProcess:
             self._process.kill()
         self.finish()
 
-    def ask(self, method: str, path: str, body: object = None) -> Reply:
+    def configure(self, tree: Mapping[str, Any]) -> None:
+        """Write the configuration file."""
+        self.path.write_text(json.dumps({**tree, "gateway": {"port": 0, **tree.get("gateway", {})}}))
+
+    def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Reply:
         """Send one request."""
-        return ask(self.url, method, path, body)
+        return ask(self.url, method, path, body, headers)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""

@@ -13,9 +13,9 @@ from tests.gateway.running import Gateway, Reply, chat_body, config_for, entry
 
 from mixllm.config import GatewayConfig, load_config
 from mixllm.errors import ConfigError
-from mixllm.gateway.access import key_name
+from mixllm.gateway.access import check_exposure, key_name
 from mixllm.gateway.keys import key_ring
-from mixllm.gateway.serve import check_exposure, serve
+from mixllm.gateway.serve import serve
 from mixllm.playback import ErrorStatus, PlaybackServer
 from mixllm.types import Secret
 

@@ -38,7 +38,7 @@ def command(*, config_path: Path, host: str | None, port: int | None, log_level:
     """Run the OpenAI-compatible gateway.
 
     Prints one line as soon as it listens: where, and a command to try. Ctrl-C and SIGTERM let it finish the requests
-    under way, keep what was learned, and end with code 0.
+    under way, keep what was learned, and end with code 0. SIGHUP reads the configuration again.
     """
     config = _at(read_config(config_path), host=host, port=port)
     from mixllm.gateway.serve import serve  # takes a second; a faulty file is told at once
@@ -58,7 +58,7 @@ def command(*, config_path: Path, host: str | None, port: int | None, log_level:
             print_line(f"MixLLM listens on {shown}. Try: {attempt}")
 
     with ended_by_signals():
-        serve(config, on_ready=say)
+        serve(config, on_ready=say, read_again=lambda: _at(read_config(config_path), host=host, port=port))
 
 
 def curl_line(url: str, *, key: bool, pool: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -14,12 +14,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mixllm.config.key_names import key_name
+from mixllm.errors import ConfigError
 from mixllm.gateway.answers import problem
 from mixllm.gateway.audit import Audit
 from mixllm.gateway.keys import NOBODY, AccessKey, KeyRing
 from mixllm.gateway.scopes import OPEN_PATHS, scopes_for
 
-__all__ = ["KeyGuard", "audit_details", "is_loopback", "key_id_of", "key_name", "key_of"]
+__all__ = ["KeyGuard", "audit_details", "check_exposure", "is_loopback", "key_id_of", "key_name", "key_of"]
 
 _HAS_PORT = re.compile(r":\d*$")
 _KEY = "mixllm_key"
@@ -143,6 +144,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def check_exposure(host: str, keys: Sized) -> None:
+    """Raise `ConfigError` where the gateway would listen beyond loopback without a key."""
+    if len(keys):
+        return
+    if not is_loopback(host):
+        raise ConfigError(
+            f"gateway.host: {host!r} is reachable from other machines, and no key is configured. Set gateway.api_keys "
+            "or gateway.keys, or listen on 127.0.0.1."
+        )
 
 
 def _too_large(scope: Mapping[str, Any]) -> Response | None:

@@ -29,6 +29,7 @@ from mixllm.gateway.keys import KeyRing
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm, update_llm
 from mixllm.gateway.metrics import Metrics
+from mixllm.gateway.reload import Reloader, post_reload
 from mixllm.gateway.signals import Signals
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.states import get_state, list_states, release_state, roll_back_state
@@ -51,6 +52,7 @@ def create_app(
     llm_keys: LLMKeyRules | None = None,
     signals: SignalsConfig | None = None,
     judge: Judge | None = None,
+    reloader: Reloader | None = None,
 ) -> ASGIApp:
     """Return the gateway over `router` and `client`; it closes neither.
 
@@ -70,6 +72,8 @@ def create_app(
         Which events of the traffic count as feedback; None counts none.
     judge
         Judges a share of the answers; it works while the application runs.
+    reloader
+        Reads the configuration again when it is asked to; None: it cannot be.
     """
 
     @asynccontextmanager
@@ -101,9 +105,13 @@ def create_app(
         metrics=gateway_metrics,
         llm_keys=llm_keys or LLMKeyRules(),
         watch=watch,
+        reloader=reloader,
     )
     audit = Audit(path=None if config.audit_path is None else Path(config.audit_path))
-    return KeyGuard(app=app, ring=ring if ring is not None else KeyRing({}), audit=audit)
+    guard = KeyGuard(app=app, ring=ring if ring is not None else KeyRing({}), audit=audit)
+    if reloader is not None:
+        reloader.attach(app, guard)
+    return guard
 
 
 _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
@@ -123,6 +131,7 @@ _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("GET", "/v1/state/{version:int}", get_state),
     ("POST", "/v1/state/rollback", roll_back_state),
     ("POST", "/v1/state/release", release_state),
+    ("POST", "/v1/reload", post_reload),
     ("GET", "/health/live", live),
     ("GET", "/health/ready", ready),
     ("GET", "/metrics", metrics),

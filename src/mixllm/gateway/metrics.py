@@ -38,6 +38,7 @@ class Metrics:
         self._cost_usd = self._counter("cost_usd", "Measured cost of calls in USD", "llm")
         self._tokens = self._counter("tokens", "Tokens of calls", "llm", "direction")
         self._feedback = self._counter("feedback", "Judgements received", "kind", "duplicate")
+        self._reloads = self._counter("config_reloads", "Times the configuration was read again", "result")
         self._overhead_s = Histogram(
             "mixllm_overhead_seconds",
             "Time a request spends in the gateway itself",
@@ -90,6 +91,10 @@ class Metrics:
     def observe_feedback(self, *, kind: str, duplicate: bool) -> None:
         """Count a judgement."""
         self._feedback.labels(kind, str(duplicate).lower()).inc()
+
+    def observe_reload(self, *, applied: bool) -> None:
+        """Count a time that the configuration was read again."""
+        self._reloads.labels("applied" if applied else "refused").inc()
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import uvicorn
@@ -16,13 +17,14 @@ from mixllm.assembly import Router
 from mixllm.clients import OpenAIClient
 from mixllm.config import Config
 from mixllm.errors import ConfigError
-from mixllm.gateway.access import is_loopback
+from mixllm.gateway.access import check_exposure
 from mixllm.gateway.app import create_app
 from mixllm.gateway.judge import Judge
 from mixllm.gateway.keys import key_ring
 from mixllm.gateway.llm_keys import LLMKeyRules
+from mixllm.gateway.reload import Reloader
 
-__all__ = ["check_exposure", "serve"]
+__all__ = ["serve"]
 
 _GC_THRESHOLD = 20_000
 
@@ -33,6 +35,7 @@ def serve(
     environ: Mapping[str, str] | None = None,
     on_ready: Callable[[str], None] | None = None,
     grace_s: int = 30,
+    read_again: Callable[[], Config] | None = None,
 ) -> None:
     """Run the gateway until it is told to stop (SIGINT, SIGTERM); open streams are finished first.
 
@@ -46,6 +49,8 @@ def serve(
         Called with the base URL when requests are accepted.
     grace_s
         How long open requests may go on after the signal; those that do are cancelled then.
+    read_again
+        Reads the configuration again, on SIGHUP and ``POST /v1/reload``; None: it cannot be.
 
     Raises
     ------
@@ -64,6 +69,9 @@ def serve(
         )
         # A client of its own: no literal key of the pool is known to it, whatever an LLM of the pool is called.
         judge_client = OpenAIClient(environ=environ, connect_timeout_s=config.gateway.connect_timeout_s)
+        reloader = None
+        if read_again is not None:
+            reloader = Reloader(read=read_again, config=config, environ=environ, router=router, client=client)
         app = create_app(
             router=router,
             client=client,
@@ -72,6 +80,7 @@ def serve(
             llm_keys=LLMKeyRules.from_config(config),
             signals=config.signals,
             judge=_judge(config, router, judge_client),
+            reloader=reloader,
         )
         server = _Server(
             uvicorn.Config(
@@ -86,18 +95,7 @@ def serve(
         )
         _calm_garbage_collector()
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(_run(server, (client, judge_client), listener))
-
-
-def check_exposure(host: str, keys: Sized) -> None:
-    """Raise `ConfigError` where the gateway would listen beyond loopback without a key."""
-    if len(keys):
-        return
-    if not is_loopback(host):
-        raise ConfigError(
-            f"gateway.host: {host!r} is reachable from other machines, and no key is configured. Set gateway.api_keys "
-            "or gateway.keys, or listen on 127.0.0.1."
-        )
+            runner.run(_run(server, (client, judge_client), listener, reloader))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -122,8 +120,14 @@ def _judge(config: Config, router: Router, client: OpenAIClient) -> Judge | None
     return Judge(router=router, client=client, config=config.judge, rng=np.random.default_rng())
 
 
-async def _run(server: uvicorn.Server, clients: Sequence[OpenAIClient], listener: socket.socket) -> None:
+async def _run(
+    server: uvicorn.Server, clients: Sequence[OpenAIClient], listener: socket.socket, reloader: Reloader | None
+) -> None:
     try:
+        if reloader is not None and hasattr(signal, "SIGHUP"):
+            loop = asyncio.get_running_loop()
+            # In a thread: reading, checking and keeping the change of the pool take their time.
+            loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, reloader.reload_on_signal)
         await server.serve(sockets=[listener])
     finally:
         for client in clients:

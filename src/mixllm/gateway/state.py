@@ -14,6 +14,7 @@ from mixllm.interfaces import LLMClient
 from mixllm.router import RouterCore
 
 if TYPE_CHECKING:
+    from mixllm.gateway.reload import Reloader
     from mixllm.gateway.watching import Watch
 
 __all__ = ["GatewayState", "state_of"]
@@ -21,7 +22,7 @@ __all__ = ["GatewayState", "state_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayState:
-    """Router, client, settings, metrics, rules for keys, and what observes the calls, of one gateway."""
+    """Router, client, settings, metrics, rules for keys, what observes the calls and what reads the settings again."""
 
     router: RouterCore
     client: LLMClient
@@ -29,6 +30,7 @@ class GatewayState:
     metrics: Metrics
     llm_keys: LLMKeyRules
     watch: Watch | None = None
+    reloader: Reloader | None = None
 
 
 def state_of(request: Request) -> GatewayState:

@@ -73,8 +73,8 @@ def check_keys(entries: Sequence[ModelEntry], environ: Mapping[str, str]) -> Ite
 def check_gateway_keys(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Look whether clients' keys can be read, and are asked for where others can reach the gateway."""
     try:
+        from mixllm.gateway.access import check_exposure
         from mixllm.gateway.keys import key_ring
-        from mixllm.gateway.serve import check_exposure
     except ModuleNotFoundError:
         yield fail(
             "gateway keys", "the gateway is not installed", str(MissingExtraError("mixllm serve", "gateway")) + "."
