@@ -41,18 +41,20 @@ def test_the_pool_the_trade_off_and_the_keys_change_while_requests_go_on(
         with ThreadPoolExecutor(4) as askers:
             for place in range(4):
                 askers.submit(keep_asking, place)
-            for swap in range(10):
-                llms = ["atlas-large", "boreal-pro"] if swap % 2 else ["cedar-coder", "boreal-pro"]
-                changed = config_tree(playback, tmp_path / "m.db", llms, routing={"lambda": 1.0 + swap})
-                gateway.configure(changed)
-                reply = gateway.ask("POST", RELOAD, {})
-                assert reply.status == 200, reply.body
-                assert set(reply.json["applied"]) == {"model_list", "routing.lambda"}
-                pool = gateway.ask("GET", "/v1/llms").json["llms"]
-                assert sorted(llm["spec"]["name"] for llm in pool) == sorted(llms)
-                decision = gateway.ask("POST", "/v1/route", chat_body()).json
-                assert decision["trade_off"] == 1.0 + swap
-            stop.set()
+            try:
+                for swap in range(10):
+                    llms = ["atlas-large", "boreal-pro"] if swap % 2 else ["cobalt-coder", "boreal-pro"]
+                    changed = config_tree(playback, tmp_path / "m.db", llms, routing={"lambda": 1.0 + swap})
+                    gateway.configure(changed)
+                    reply = gateway.ask("POST", RELOAD, {})
+                    assert reply.status == 200, reply.body
+                    assert set(reply.json["applied"]) == {"model_list", "routing.lambda"}
+                    pool = gateway.ask("GET", "/v1/llms").json["llms"]
+                    assert sorted(llm["spec"]["name"] for llm in pool) == sorted(llms)
+                    decision = gateway.ask("POST", "/v1/route", chat_body()).json
+                    assert decision["trade_off"] == 1.0 + swap
+            finally:
+                stop.set()
         assert len(statuses) > 20
         assert set(statuses) == {200}
         assert metric(gateway, 'mixllm_config_reloads_total{result="applied"} 10.0')
@@ -127,7 +129,10 @@ def test_keys_limits_and_budgets_change_and_what_needs_a_restart_is_named(
         answer = gateway.ask("POST", CHAT, chat_body(), first)
         assert answer.status == 200
         gateway.configure(
-            tree("second", budget={"usd": 1e-9}, store={"path": "elsewhere.db"}, gateway={"max_body_bytes": 2000})
+            {
+                **tree("second", budget={"usd": 1e-9}, gateway={"max_body_bytes": 2000}),
+                "store": {"path": "elsewhere.db"},
+            }
         )
         reply = gateway.ask("POST", RELOAD, {}, first)
         assert reply.json["applied"] == ["budget.usd", "gateway.api_keys", "gateway.max_body_bytes"]

@@ -96,21 +96,30 @@ class Problems:
             return self._cleaned_list(tree, kind, path)
         if not isinstance(tree, dict):
             return tree
-        fields, kept = fields_of(kind), {}
+        fields, lists, kept = fields_of(kind), _lists_of(kind), {}
         for key, child in tree.items():
             if key not in fields:
                 self.add((*path, key), _unknown(key, path, fields))
+                continue
+            if isinstance(child, list if key not in lists else dict):
+                kept[key] = child  # Of the wrong kind altogether: the section around it tells.
                 continue
             cleaned = self._cleaned(child, fields[key], (*path, key))
             if is_section(fields[key]) and isinstance(cleaned, dict):
                 cleaned = self._checked(cleaned, fields[key], (*path, key))
             if not isinstance(cleaned, _Dropped):
                 kept[key] = cleaned
+            elif key in _required(kind):
+                return _DROPPED
         return kept
 
     def _cleaned_list(self, tree: list[Any], kind: Any, path: KeyPath) -> list[Any]:
         kept = []
         for place, child in enumerate(tree):
+            if not isinstance(child, dict):
+                at = (*path, place)
+                self.add(at, f"{_dotted(at)}: Expected `object`, got `{type(child).__name__}`.")
+                continue
             cleaned = self._cleaned(child, kind, (*path, place))
             if isinstance(cleaned, dict):
                 cleaned = self._checked(cleaned, kind, (*path, place))
@@ -123,17 +132,21 @@ class Problems:
         return _DROPPED if self._section(tree, kind, path) is _DROPPED else tree
 
     def _section(self, tree: Any, kind: type[_SectionT], path: KeyPath) -> _SectionT | _Dropped:
+        left_out = False
         while True:
             try:
                 return msgspec.convert(tree, kind, strict=True, dec_hook=_decode_secret)
             except msgspec.ValidationError as error:
                 at, problem = self._fault(error, kind, path)
+                if left_out and "missing required field" in problem:
+                    return _DROPPED  # The one that was left out: what is wrong with it is told.
                 self.add(at, problem)
                 faulty = at[len(path)] if len(at) > len(path) else None
                 if not isinstance(tree, dict) or faulty not in tree:
                     return _DROPPED
                 # Out of the tree itself, so that it is not told again by the section around this one.
                 del tree[faulty]
+                left_out = True
 
     def _fault(self, error: msgspec.ValidationError, kind: Any, path: KeyPath) -> tuple[KeyPath, str]:
         match = _PATH_IN_MESSAGE.match(str(error))
@@ -154,6 +167,11 @@ def fields_of(kind: Any) -> dict[str, Any]:
     return {field.encode_name: _inner(hints[field.name]) for field in msgspec.structs.fields(kind)}
 
 
+def _lists_of(kind: Any) -> set[str]:
+    hints = get_type_hints(kind)
+    return {field.encode_name for field in msgspec.structs.fields(kind) if get_origin(hints[field.name]) is tuple}
+
+
 def is_section(kind: Any) -> bool:
     """Return whether `kind` is a section."""
     return isinstance(kind, type) and issubclass(kind, Section)
@@ -162,6 +180,10 @@ def is_section(kind: Any) -> bool:
 def _inner(hint: Any) -> Any:
     sections = [argument for argument in get_args(hint) if is_section(argument)]
     return sections[0] if sections else hint
+
+
+def _required(kind: Any) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(kind) if field.required}
 
 
 def _unknown(key: object, path: KeyPath, fields: Mapping[str, Any]) -> str:

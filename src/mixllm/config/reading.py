@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mixllm.config.litellm_file import adapt_entries, adapt_sections
 from mixllm.config.pool import ModelEntry
 from mixllm.config.problems import Problems, Source, fields_of, is_section
 from mixllm.config.schema import Config
@@ -15,16 +15,11 @@ from mixllm.errors import ConfigError, InvalidValueError, did_you_mean
 
 __all__ = ["ENV_PREFIX", "decode_model_entry", "load_config", "parse_config"]
 
-_LOG = logging.getLogger(__name__)
-
 ENV_PREFIX = "MIXLLM_"
 """``MIXLLM_ROUTING__LAMBDA=2`` sets ``routing.lambda``."""
 
 RESERVED_VARIABLES = frozenset({"MIXLLM_CONFIG", "MIXLLM_API_KEY", "MIXLLM_URL"})
 """Variables of the command line that are no settings of the file."""
-
-_LITELLM_SECTIONS = frozenset({"litellm_settings", "general_settings", "router_settings", "environment_variables"})
-"""Sections of a LiteLLM file that concern LiteLLM alone: accepted, so that such a file works, and not used."""
 
 _MAX_BYTES = 4 * 1024 * 1024
 
@@ -73,13 +68,12 @@ def parse_config(text: str, *, name: str = "configuration", environ: Mapping[str
         tree = {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{name}: must be a mapping of sections, such as 'model_list:'.")
-    for section in sorted(_LITELLM_SECTIONS & set(tree)):
-        _LOG.warning("%s: section %r concerns LiteLLM alone and is not used", name, section)
-        del tree[section]
+    variables = adapt_sections(tree, name)
     for key in [key for key, value in tree.items() if value is None and key in fields_of(Config)]:
         del tree[key]  # A section whose lines are all commented out.
     _set_variables(tree, environ or {}, source)
     problems = Problems(source)
+    adapt_entries(tree, problems, variables=variables, environ=environ or {})
     config = problems.read(tree, Config)
     if config is not None:
         _check_entries(config, problems)
@@ -92,14 +86,14 @@ def parse_config(text: str, *, name: str = "configuration", environ: Mapping[str
 def decode_model_entry(tree: object) -> ModelEntry:
     """Read one entry of ``model_list`` from decoded JSON; raises `ConfigError`."""
     source = Source(name="model entry", lines={})
+    problems = Problems(source)
     try:
-        problems = Problems(source)
         entry = problems.read(tree, ModelEntry)
-        problems.refuse()
-        assert entry is not None
-        return entry
     except RecursionError:
         raise ConfigError("model entry: is nested too deeply. Flatten it.") from None
+    problems.refuse()
+    assert entry is not None
+    return entry
 
 
 def _check_entries(config: Config, problems: Problems) -> None:
