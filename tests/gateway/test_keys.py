@@ -25,6 +25,7 @@ from mixllm.gateway.access import KeyGuard
 from mixllm.gateway.keys import NOBODY, AccessKey, key_ring
 from mixllm.gateway.permissions import ForbiddenLLMError, within
 from mixllm.gateway.rate import RequestRate
+from mixllm.gateway.request_log import RequestLog
 from mixllm.gateway.scopes import OPEN_PATHS, SCOPES, scopes_for
 from mixllm.playback import PlaybackServer
 from mixllm.types import Query, Secret
@@ -109,7 +110,9 @@ def test_a_key_opens_what_its_scopes_say(gateway: Gateway, key: str, method: str
 
 
 def test_every_endpoint_says_what_it_needs(gateway: Gateway) -> None:
-    guard = create_app(router=gateway.router, client=None, config=GatewayConfig())  # type: ignore[arg-type]
+    front = create_app(router=gateway.router, client=None, config=GatewayConfig())  # type: ignore[arg-type]
+    assert isinstance(front, RequestLog)
+    guard = front.app
     assert isinstance(guard, KeyGuard)
     assert isinstance(guard.app, Starlette)
     listed = {(method, path.partition("{")[0]) for method, path in SCOPES}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -33,19 +31,27 @@ _QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "W
     show_default=True,
     help="The log goes to stderr; it holds no prompts and no keys.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people, or one JSON object a line.",
+)
 @json_option
-def command(*, config_path: Path, host: str | None, port: int | None, log_level: str, as_json: bool) -> None:
+def command(
+    *, config_path: Path, host: str | None, port: int | None, log_level: str, log_format: str, as_json: bool
+) -> None:
     """Run the OpenAI-compatible gateway.
 
     Prints one line as soon as it listens: where, and a command to try. Ctrl-C and SIGTERM let it finish the requests
     under way, keep what was learned, and end with code 0. SIGHUP reads the configuration again.
     """
     config = _at(read_config(config_path), host=host, port=port)
+    from mixllm.gateway.log_format import set_up_log
     from mixllm.gateway.serve import serve  # takes a second; a faulty file is told at once
 
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up_log(level=log_level, form="json" if log_format == "json" else "text")
 
     def say(url: str) -> None:
         shown = reachable(url)

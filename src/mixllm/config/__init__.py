@@ -21,6 +21,7 @@ from mixllm.config.schema import (
     TagsConfig,
 )
 from mixllm.config.signals import ImplicitSignal, JudgeConfig, SignalsConfig
+from mixllm.config.telemetry import TelemetryConfig
 
 __all__ = [
     "BudgetConfig",
@@ -46,6 +47,7 @@ __all__ = [
     "SignalsConfig",
     "StoreConfig",
     "TagsConfig",
+    "TelemetryConfig",
     "decode_model_entry",
     "key_name",
     "load_config",

@@ -12,6 +12,7 @@ from mixllm.config.keys import KeyConfig
 from mixllm.config.pool import ModelEntry
 from mixllm.config.section import Section, check_given
 from mixllm.config.signals import JudgeConfig, SignalsConfig
+from mixllm.config.telemetry import TelemetryConfig
 from mixllm.errors import InvalidValueError
 from mixllm.types import LLMSpec, Secret
 from mixllm.units import fraction, non_negative, positive
@@ -441,6 +442,7 @@ class Config(Section, frozen=True, kw_only=True):
     signals: SignalsConfig = SignalsConfig()
     judge: JudgeConfig | None = None
     privacy: PrivacyConfig = PrivacyConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
 
     def __post_init__(self) -> None:
         names = [entry.model_name for entry in self.model_list]

@@ -20,10 +20,21 @@ from mixllm.gateway.audit import Audit
 from mixllm.gateway.keys import NOBODY, AccessKey, KeyRing
 from mixllm.gateway.scopes import OPEN_PATHS, scopes_for
 
-__all__ = ["KeyGuard", "audit_details", "check_exposure", "is_loopback", "key_id_of", "key_name", "key_of"]
+__all__ = [
+    "KEY_IN_STATE",
+    "KeyGuard",
+    "audit_details",
+    "check_exposure",
+    "is_loopback",
+    "key_id_of",
+    "key_name",
+    "key_of",
+]
 
 _HAS_PORT = re.compile(r":\d*$")
-_KEY = "mixllm_key"
+KEY_IN_STATE = "mixllm_key"
+"""Where the state of a request has its key."""
+
 _DETAILS = "mixllm_audit_details"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_URL_BYTES = 8 * 1024
@@ -60,7 +71,7 @@ class KeyGuard:
         scopes = scopes_for(scope["method"], scope["path"])
         key, refusal = self._admitted(headers)
         state = scope.setdefault("state", {})
-        state[_KEY] = key
+        state[KEY_IN_STATE] = key
         refusal = refusal or _too_large(scope) or _out_of_scope(key, scopes)
         if scopes == ("admin",) and scope["method"] not in _READS:
             state[_DETAILS] = {}
@@ -116,7 +127,7 @@ class KeyGuard:
 
 def key_of(request: Request) -> AccessKey:
     """Return the key that `request` was admitted with; `NOBODY` where none was asked for."""
-    key = getattr(request.state, _KEY, NOBODY)
+    key = getattr(request.state, KEY_IN_STATE, NOBODY)
     assert isinstance(key, AccessKey)
     return key
 

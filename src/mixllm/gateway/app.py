@@ -30,9 +30,11 @@ from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm, update_llm
 from mixllm.gateway.metrics import Metrics
 from mixllm.gateway.reload import Reloader, post_reload
+from mixllm.gateway.request_log import RequestLog
 from mixllm.gateway.signals import Signals
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.states import get_state, list_states, release_state, roll_back_state
+from mixllm.gateway.tracing import Tracing
 from mixllm.gateway.watch_metrics import WatchMetrics
 from mixllm.gateway.watching import Watch
 from mixllm.interfaces import LLMClient
@@ -53,6 +55,7 @@ def create_app(
     signals: SignalsConfig | None = None,
     judge: Judge | None = None,
     reloader: Reloader | None = None,
+    tracing: Tracing | None = None,
 ) -> ASGIApp:
     """Return the gateway over `router` and `client`; it closes neither.
 
@@ -74,6 +77,8 @@ def create_app(
         Judges a share of the answers; it works while the application runs.
     reloader
         Reads the configuration again when it is asked to; None: it cannot be.
+    tracing
+        Takes the spans of requests; None: there are none.
     """
 
     @asynccontextmanager
@@ -109,9 +114,10 @@ def create_app(
     )
     audit = Audit(path=None if config.audit_path is None else Path(config.audit_path))
     guard = KeyGuard(app=app, ring=ring if ring is not None else KeyRing({}), audit=audit)
+    front = RequestLog(app=guard, enabled=config.access_log, tracing=tracing)
     if reloader is not None:
-        reloader.attach(app, guard)
-    return guard
+        reloader.attach(app, guard, front)
+    return front
 
 
 _ROUTES: tuple[tuple[str, str, _Handler], ...] = (

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from mixllm.gateway.budget_metrics import budget_metrics, shadow_metrics
+from mixllm.gateway.notes import note_decision, note_outcome
 from mixllm.learning.vitals import Vitals
 from mixllm.router import RouterCore
 from mixllm.types import Decision, Outcome
@@ -68,10 +69,12 @@ class Metrics:
 
     def observe_decision(self, decision: Decision) -> None:
         """Count a decision."""
+        note_decision(decision)
         self._out_of_domain.observe(decision.out_of_domain)
 
     def observe(self, outcome: Outcome) -> None:
         """Count a call."""
+        note_outcome(outcome)
         llm = outcome.llm or ""
         self._requests.labels(llm, outcome.status.value, str(outcome.streamed).lower()).inc()
         if outcome.cost_usd is not None:

@@ -25,6 +25,7 @@ from mixllm.gateway.audit import Audit
 from mixllm.gateway.bodies import read_object
 from mixllm.gateway.keys import key_ring
 from mixllm.gateway.llm_keys import LLMKeyRules
+from mixllm.gateway.request_log import RequestLog
 from mixllm.gateway.state import GatewayState, state_of
 
 __all__ = ["LIVE", "Reloaded", "Reloader", "changed_keys", "post_reload"]
@@ -114,10 +115,11 @@ class Reloader:
         self._lock = threading.Lock()
         self._app: Starlette | None = None
         self._guard: KeyGuard | None = None
+        self._front: RequestLog | None = None
 
-    def attach(self, app: Starlette, guard: KeyGuard) -> None:
+    def attach(self, app: Starlette, guard: KeyGuard, front: RequestLog) -> None:
         """Take the application whose settings are changed."""
-        self._app, self._guard = app, guard
+        self._app, self._guard, self._front = app, guard, front
 
     def reload(self) -> Reloaded:
         """Read the configuration again and apply it.
@@ -157,6 +159,7 @@ class Reloader:
     def _apply(self, config: Config) -> Reloaded:
         assert self._app is not None
         assert self._guard is not None
+        assert self._front is not None
         live = [key for key in changed_keys(self._config, config) if _is_live(key)]
         waiting = [key for key in changed_keys(self._started, config) if not _is_live(key)]
         limits = build_limits(config.budget, self._environ)
@@ -185,6 +188,7 @@ class Reloader:
         state: GatewayState = self._app.state.gateway
         self._app.state.gateway = replace(state, config=config.gateway, llm_keys=rules)
         self._guard.ring, self._guard.audit = ring, audit
+        self._front.enabled = config.gateway.access_log
         self._config = config
         return Reloaded(applied=tuple(live), needs_restart=tuple(sorted(waiting)), llms=llms)
 

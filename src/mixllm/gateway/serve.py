@@ -23,6 +23,7 @@ from mixllm.gateway.judge import Judge
 from mixllm.gateway.keys import key_ring
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.reload import Reloader
+from mixllm.gateway.tracing import TracedClient, Tracing
 
 __all__ = ["serve"]
 
@@ -64,8 +65,12 @@ def serve(
         _listen(config.gateway.host, config.gateway.port) as listener,
         Router.from_config(config, environ=environ) as router,
     ):
+        tracing = None if config.telemetry.otlp_endpoint is None else Tracing(config.telemetry)
         client = OpenAIClient(
-            environ=environ, secrets=config.secrets(), connect_timeout_s=config.gateway.connect_timeout_s
+            environ=environ,
+            secrets=config.secrets(),
+            connect_timeout_s=config.gateway.connect_timeout_s,
+            extra_headers=None if tracing is None else tracing.outgoing_headers,
         )
         # A client of its own: no literal key of the pool is known to it, whatever an LLM of the pool is called.
         judge_client = OpenAIClient(environ=environ, connect_timeout_s=config.gateway.connect_timeout_s)
@@ -74,17 +79,19 @@ def serve(
             reloader = Reloader(read=read_again, config=config, environ=environ, router=router, client=client)
         app = create_app(
             router=router,
-            client=client,
+            client=client if tracing is None else TracedClient(client, tracing),
             config=config.gateway,
             ring=ring,
             llm_keys=LLMKeyRules.from_config(config),
             signals=config.signals,
             judge=_judge(config, router, judge_client),
             reloader=reloader,
+            tracing=tracing,
         )
         server = _Server(
             uvicorn.Config(
                 app,
+                log_config=None,  # as everything else logs
                 log_level="warning",
                 access_log=False,
                 server_header=False,
@@ -96,6 +103,8 @@ def serve(
         _calm_garbage_collector()
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
             runner.run(_run(server, (client, judge_client), listener, reloader))
+        if tracing is not None:
+            tracing.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
