@@ -21,6 +21,8 @@ _OWN_FIELD = "mixllm"
 
 _HUMAN = "user"
 
+_MAX_MESSAGES = 10_000
+
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The ``mixllm`` field of a request: constraints for this request alone."""
@@ -151,7 +153,11 @@ def _model(fields: Mapping[str, msgspec.Raw], *, default: str | None) -> str:
 def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, Any]]:
     if "messages" not in fields:
         raise InvalidBodyError("messages is missing. Send the conversation as a list of messages.", param="messages")
-    return decode(fields["messages"], _MESSAGES, field="messages")
+    raw = fields["messages"]
+    if bytes(raw).count(b"{") > _MAX_MESSAGES and len(decode(raw, list[msgspec.Raw], field="messages")) > _MAX_MESSAGES:
+        # Before they are decoded: each becomes many times as large as it was sent.
+        raise InvalidBodyError(f"messages holds more than {_MAX_MESSAGES} messages. Shorten it.", param="messages")
+    return decode(raw, _MESSAGES, field="messages")
 
 
 def _needs(fields: Mapping[str, msgspec.Raw]) -> frozenset[Capability]:

@@ -19,6 +19,7 @@ from mixllm.config import Config
 from mixllm.errors import ConfigError
 from mixllm.gateway.access import check_exposure
 from mixllm.gateway.app import create_app
+from mixllm.gateway.bounded_http import BoundedProtocol
 from mixllm.gateway.judge import Judge
 from mixllm.gateway.keys import key_ring
 from mixllm.gateway.llm_keys import LLMKeyRules
@@ -91,6 +92,7 @@ def serve(
         server = _Server(
             uvicorn.Config(
                 app,
+                http=BoundedProtocol,
                 log_config=None,  # as everything else logs
                 log_level="warning",
                 access_log=False,
