@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -102,7 +103,7 @@ def test_too_many_messages_are_refused(process: GatewayProcess) -> None:
 
 def test_a_request_cannot_choose_where_it_is_sent(process: GatewayProcess) -> None:
     with Listening() as (url, paths):
-        fields = {
+        fields: dict[str, Any] = {
             "api_base": f"{url}/v1",
             "base_url": f"{url}/v1",
             "custom_llm_provider": "x",
