@@ -216,6 +216,20 @@ def test_an_audit_file_that_cannot_be_written_stops_the_start(gateway: Gateway, 
         create_app(router=gateway.router, client=None, config=config)  # type: ignore[arg-type]
 
 
+def test_a_hashed_key_has_its_budget_by_its_name(pool: PlaybackServer, tmp_path: Path) -> None:
+    key_id = f"key-{hash_of(ASKER).hex()[:12]}"
+    config = config_for(
+        pool,
+        tmp_path / "m.db",
+        gateway={"keys": [hashed("a", ASKER), hashed("b", JUDGE)]},
+        budget={"keys": [{"key": key_id, "usd": 1e-9}]},
+    )
+    with Gateway(config) as gateway:
+        spent = ask(gateway, ASKER, "POST", CHAT, chat_body())
+        assert (spent.status, spent.error["code"]) == (429, "insufficient_quota")
+        assert ask(gateway, JUDGE, "POST", CHAT, chat_body()).status == 200
+
+
 def test_a_url_and_headers_are_bounded(gateway: Gateway) -> None:
     headers = {"authorization": f"Bearer {ASKER}"}
     assert gateway.ask("GET", "/v1/models?" + "x" * 9000, None, headers).status == 414

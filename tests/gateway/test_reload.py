@@ -31,10 +31,14 @@ def test_the_pool_the_trade_off_and_the_keys_change_while_requests_go_on(
     tree = config_tree(playback, tmp_path / "m.db", ["atlas-large", "boreal-pro"])
     with GatewayProcess(tree, tmp_path) as gateway:
         statuses: list[int] = []
+        pools: set[frozenset[str]] = set()
         stop = threading.Event()
 
         def keep_asking(place: int) -> None:
             while not stop.is_set():
+                if place == 0:
+                    candidates = gateway.ask("POST", "/v1/route", chat_body()).json["candidates"]
+                    pools.add(frozenset(candidate["llm"] for candidate in candidates))
                 reply = gateway.ask("POST", CHAT, chat_body(text=f"question {place}", stream=place % 2 == 0))
                 statuses.append(reply.status)
 
@@ -57,6 +61,8 @@ def test_the_pool_the_trade_off_and_the_keys_change_while_requests_go_on(
                 stop.set()
         assert len(statuses) > 20
         assert set(statuses) == {200}
+        # Never more, and never less, than one of the two files says.
+        assert pools <= {frozenset({"atlas-large", "boreal-pro"}), frozenset({"cobalt-coder", "boreal-pro"})}
         assert metric(gateway, 'mixllm_config_reloads_total{result="applied"} 10.0')
 
 

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import re
 from collections.abc import Mapping, Sized
+from functools import lru_cache
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -143,6 +144,7 @@ def audit_details(request: Request, **details: Any) -> None:
     kept.update(details)
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Return whether `host`, a name or an address, is this machine's loopback.
 

@@ -128,14 +128,15 @@ class RoutedPool:
             fresh = [spec for name, spec in after.items() if spec != before.get(name)]
             gone = [name for name in before if name not in after and name in there]
             self._configured = after
-            try:
-                for spec in fresh:
-                    self.learner.put_llm(spec, at_s=self._keep(spec, active=True))
-                for name in gone:
-                    self._keep(self.llm(name), active=False)
-                    self.learner.drop_llm(name)
-            finally:
-                self._publish(self.learner.snapshot())
+            with self._publish_lock:  # Also what the worker learns meanwhile is published with all of it, or before.
+                try:
+                    for spec in fresh:
+                        self.learner.put_llm(spec, at_s=self._keep(spec, active=True))
+                    for name in gone:
+                        self._keep(self.llm(name), active=False)
+                        self.learner.drop_llm(name)
+                finally:
+                    self._swap(self.learner.snapshot())
         return PoolDifference(
             added=tuple(spec.name for spec in fresh if spec.name not in there),
             changed=tuple(spec.name for spec in fresh if spec.name in there),
@@ -170,9 +171,12 @@ class RoutedPool:
     def _publish(self, snapshot: Snapshot) -> None:
         # The worker and a pool change may publish at the same time; the newer version wins.
         with self._publish_lock:
-            if snapshot.version > self._snapshot.version:
-                self._snapshot = snapshot
-                self._swaps += 1
+            self._swap(snapshot)
+
+    def _swap(self, snapshot: Snapshot) -> None:
+        if snapshot.version > self._snapshot.version:
+            self._snapshot = snapshot
+            self._swaps += 1
 
     def _replay_pool_changes(self) -> None:
         for change in self.store.pool_changes():
