@@ -38,6 +38,7 @@ KEY_IN_STATE = "mixllm_key"
 
 _DETAILS = "mixllm_audit_details"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_ANTHROPIC_PATH = "/v1/messages"
 _MAX_URL_BYTES = 8 * 1024
 _MAX_HEADER_BYTES = 32 * 1024
 
@@ -70,7 +71,7 @@ class KeyGuard:
             return
         headers = Headers(scope=scope)
         scopes = scopes_for(scope["method"], scope["path"])
-        key, refusal = self._admitted(headers)
+        key, refusal = self._admitted(headers, scope["path"])
         state = scope.setdefault("state", {})
         state[KEY_IN_STATE] = key
         refusal = refusal or _too_large(scope) or _out_of_scope(key, scopes)
@@ -84,7 +85,7 @@ class KeyGuard:
                 refusal = _too_many(key, status.retry_after_s)
         await (self.app if refusal is None else refusal)(scope, receive, send)
 
-    def _admitted(self, headers: Headers) -> tuple[AccessKey, Response | None]:
+    def _admitted(self, headers: Headers, path: str) -> tuple[AccessKey, Response | None]:
         """Return the key that asks, and the refusal where it may not."""
         if not len(self.ring):
             host = headers.get("host", "")
@@ -96,8 +97,7 @@ class KeyGuard:
                 " Use http://127.0.0.1, or configure a key.",
                 code="host_not_allowed",
             )
-        scheme, _, presented = headers.get("authorization", "").partition(" ")
-        key = self.ring.find(presented.strip()) if scheme.lower() == "bearer" else None
+        key = self.ring.find(_presented(headers, path))
         if key is not None:
             return key, None
         return NOBODY, problem(
@@ -178,6 +178,14 @@ def _too_large(scope: Mapping[str, Any]) -> Response | None:
             431, f"The headers are longer than {_MAX_HEADER_BYTES} bytes. Send fewer.", code="headers_too_large"
         )
     return None
+
+
+def _presented(headers: Headers, path: str) -> str:
+    """Return the key that a request presents; Anthropic's clients have a header of their own for it."""
+    if path.startswith(_ANTHROPIC_PATH) and "x-api-key" in headers:
+        return headers["x-api-key"].strip()
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _out_of_scope(key: AccessKey, scopes: tuple[Any, ...]) -> Response | None:

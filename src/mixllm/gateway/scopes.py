@@ -17,6 +17,7 @@ SCOPES: Mapping[tuple[str, str], tuple[KeyScope, ...]] = {
     ("POST", "/v1/embeddings"): ("chat",),
     ("POST", "/v1/responses"): ("chat",),
     ("POST", "/v1/messages"): ("chat",),
+    ("POST", "/v1/messages/count_tokens"): ("chat",),
     ("POST", "/v1/route"): ("chat",),
     ("GET", "/v1/models"): ("chat",),
     ("GET", "/v1/models/{name}"): ("chat",),
