@@ -48,19 +48,21 @@ from mixllm.learning.judging import Judging
 from mixllm.learning.key_shares import KeyShares
 from mixllm.learning.merging import learned_since
 from mixllm.registry import BreakerRules, Breakers, priced
-from mixllm.router import Budget, BudgetLimits, KeyLimits, RouterCore, Shadow, Shadows
+from mixllm.router import Budget, BudgetLimits, KeyLimits, PoolDifference, RouterCore, Shadow, Shadows
 from mixllm.saved_router import SavedRouter
 from mixllm.store import MemoryStore, SQLiteStore
 from mixllm.tags import DEFAULT_DOMAINS, Domain, PrototypeTagger, TagFeatures, TruncatedProjection
 from mixllm.types import LLMSpec
 
 __all__ = [
+    "PoolDifference",
     "Router",
     "build_breaker_rules",
     "build_encoder",
     "build_features",
     "build_judging",
     "build_limits",
+    "build_maker",
     "build_policy",
     "build_recipe",
     "build_shadows",
@@ -168,12 +170,7 @@ class Router(RouterCore):
             encoder=built_encoder,
             features=features,
             learner=learner,
-            maker=DecisionMaker(
-                weights=_score_weights(self.routing_config),
-                policy=build_policy(self.routing_config.policy),
-                out_of_domain=_out_of_domain_rule(self.routing_config.out_of_domain),
-                max_wait_s=self.routing_config.max_wait_s,
-            ),
+            maker=build_maker(self.routing_config),
             store=store if store is not None else MemoryStore(),
             clock=clock,
             rng=np.random.default_rng(seed),
@@ -269,6 +266,37 @@ class Router(RouterCore):
         router = cls.from_config(config, seed=seed, quarantine=False)
         router._leave_store()  # noqa: SLF001 -- its own class
         return router
+
+    def reconfigure(self, config: Config, *, limits: BudgetLimits | None) -> PoolDifference:
+        """Have the pool, the trade-off, the policies and the budget's limits of another configuration.
+
+        Everything else stays; decisions under way are made with what they began with.
+
+        Parameters
+        ----------
+        config
+            The configuration.
+        limits
+            The new limits of the budget; None leaves those that it has.
+
+        Raises
+        ------
+        ConfigError, UnknownPriceError, InvalidValueError
+            Where a part of it cannot be built; nothing has changed then.
+        """
+        maker, shadows = build_maker(config.routing), build_shadows(config.routing)
+        difference = self.put_pool(config.specs())
+        if limits is not None and self.budget is not None:
+            self.budget.relimit(limits)
+        self.maker, self.shadows = maker, shadows
+        routing = config.routing
+        self.max_latency_s, self.max_ttft_s = routing.max_latency_s, routing.max_ttft_s
+        self.deadline_quantile = routing.deadline_quantile
+        self.routing_config = msgspec.structs.replace(routing, reference_llm=self.routing_config.reference_llm)
+        self.store_prompts = config.privacy.store_prompts
+        if difference.added:
+            self.worker.checkpoint(always=True)  # as `add_llm` does
+        return difference
 
     def save(self, path: str | Path) -> None:
         """Write everything learned so far and the settings into the folder `path`.
@@ -441,6 +469,16 @@ def build_policy(config: PolicyConfig) -> Policy:
         newcomer_optimism=config.newcomer_optimism,
         max_cost_usd=config.warmup_max_cost_usd,
         bounds=bounds,
+    )
+
+
+def build_maker(config: RoutingConfig) -> DecisionMaker:
+    """Return what decides as `config` says."""
+    return DecisionMaker(
+        weights=_score_weights(config),
+        policy=build_policy(config.policy),
+        out_of_domain=_out_of_domain_rule(config.out_of_domain),
+        max_wait_s=config.max_wait_s,
     )
 
 

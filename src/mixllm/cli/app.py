@@ -67,6 +67,7 @@ COMMANDS = {
         module="mixllm.cli.state",
         summary="Look at what was learned, go back to an earlier version of it, merge it with another router's.",
     ),
+    "keys": Entry(module="mixllm.cli.keys", summary="Make API keys for the gateway's clients, and list them."),
     "budget": Entry(module="mixllm.cli.budget", summary="Show what a running gateway has left of its budgets."),
     "doctor": Entry(module="mixllm.cli.doctor", summary="Check everything that a gateway needs, and say what to do."),
     "config": Entry(module="mixllm.cli.config", summary="Check a configuration and show what is in effect."),

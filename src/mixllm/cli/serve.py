@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import sys
@@ -38,6 +37,13 @@ _QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "W
     show_default=True,
     help="The log goes to stderr; it holds no prompts and no keys.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people, or one JSON object a line.",
+)
 @json_option
 def command(
     *,
@@ -47,40 +53,48 @@ def command(
     workers: int | None,
     inherit: str | None,
     log_level: str,
+    log_format: str,
     as_json: bool,
 ) -> None:
     """Run the OpenAI-compatible gateway.
 
     Prints one line as soon as it listens: where, and a command to try. Ctrl-C and SIGTERM let it finish the requests
-    under way, keep what was learned, and end with code 0.
+    under way, keep what was learned, and end with code 0. SIGHUP reads the configuration again.
     """
-    config = _with(read_config(config_path), host=host, port=port, workers=workers)
+
+    def read() -> Config:
+        return _with(read_config(config_path), host=host, port=port, workers=workers)
+
+    config = read()
+    from mixllm.gateway.log_format import set_up_log
     from mixllm.gateway.serve import serve  # takes a second; a faulty file is told at once
 
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up_log(level=log_level, form="json" if log_format == "json" else "text")
 
     def say(url: str) -> None:
         shown = reachable(url)
-        attempt = curl_line(shown, key=bool(config.gateway.api_keys), pool=bool(config.model_list))
+        attempt = curl_line(
+            shown, key=bool(config.gateway.api_keys or config.gateway.keys), pool=bool(config.model_list)
+        )
         if as_json:
             print_json({"url": shown, "pid": os.getpid(), "try": attempt})
         else:
             print_line(f"MixLLM listens on {shown}. Try: {attempt}")
 
     if inherit is not None:
-        _work(config, inherit)
+        _work(config, inherit, read_again=read)
     elif config.gateway.workers > 1:
-        _supervise(config, config_path, log_level=log_level, say=say)
+        _supervise(config, config_path, logging=("--log-level", log_level, "--log-format", log_format), say=say)
     else:
         with ended_by_signals():
-            serve(config, on_ready=say)
+            serve(config, on_ready=say, read_again=read)
 
 
-def _supervise(config: Config, config_path: Path, *, log_level: str, say: Callable[[str], None]) -> None:
+def _supervise(config: Config, config_path: Path, *, logging: tuple[str, ...], say: Callable[[str], None]) -> None:
     """Run the workers until told to stop."""
-    from mixllm.gateway.serve import check_exposure, listen, resolve_keys, url_of
+    from mixllm.gateway.access import check_exposure
+    from mixllm.gateway.keys import key_ring
+    from mixllm.gateway.serve import listen, url_of
     from mixllm.gateway.workers import Inheritance, run_workers
 
     place = config.gateway
@@ -88,21 +102,11 @@ def _supervise(config: Config, config_path: Path, *, log_level: str, say: Callab
         raise ConfigError("gateway.workers: several processes need a POSIX system. Set gateway.workers: 1.")
     if config.store.kind == "memory":
         raise ConfigError("gateway.workers: several processes need a store that they share. Set store.kind: sqlite.")
-    check_exposure(place.host, resolve_keys(place.api_keys, os.environ))
+    check_exposure(place.host, key_ring(place, os.environ))
 
     def line(inheritance: Inheritance) -> list[str]:
         options = ["-c", str(config_path), "--host", place.host, "--workers", str(place.workers)]
-        return [
-            sys.executable,
-            "-m",
-            "mixllm",
-            "serve",
-            *options,
-            "--log-level",
-            log_level,
-            "--inherit",
-            str(inheritance),
-        ]
+        return [sys.executable, "-m", "mixllm", "serve", *options, *logging, "--inherit", str(inheritance)]
 
     with listen(place.host, place.port) as listener:
         code = run_workers(line, listener=listener, count=place.workers, on_ready=lambda: say(url_of(listener)))
@@ -110,7 +114,7 @@ def _supervise(config: Config, config_path: Path, *, log_level: str, say: Callab
         sys.exit(code)
 
 
-def _work(config: Config, inherit: str) -> None:
+def _work(config: Config, inherit: str, *, read_again: Callable[[], Config]) -> None:
     """Serve as one of several workers."""
     from mixllm.gateway.serve import serve
     from mixllm.gateway.workers import Inheritance
@@ -118,7 +122,8 @@ def _work(config: Config, inherit: str) -> None:
     inheritance = Inheritance.parse(inherit)
     with ended_by_signals():
         inheritance.end_with_parent()
-        serve(config, on_ready=inheritance.say_ready, listener=socket.socket(fileno=inheritance.listener))
+        listener = socket.socket(fileno=inheritance.listener)
+        serve(config, on_ready=inheritance.say_ready, listener=listener, read_again=read_again)
 
 
 def curl_line(url: str, *, key: bool, pool: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -72,6 +72,8 @@ class OpenAIClient:
         Longest event of a stream; a longer one is an `UpstreamProtocolError`.
     max_connections
         Open connections to all endpoints together; further calls wait for one.
+    extra_headers
+        Asked at each call for headers to send along, such as a trace's; None: there are none.
     clock
         For a ``Retry-After`` that is a date, where the answer has no ``Date`` of its own; None takes the system's.
 
@@ -90,6 +92,7 @@ class OpenAIClient:
         max_reply_bytes: int = 32 * _MIB,
         max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
         max_connections: int = 2048,
+        extra_headers: Callable[[], Mapping[str, str]] | None = None,
         clock: Clock | None = None,
     ) -> None:
         for name, count in (
@@ -106,6 +109,7 @@ class OpenAIClient:
         self.max_event_bytes = max_event_bytes
         self.max_connections = max_connections
         self.clock: Clock = SystemClock() if clock is None else clock
+        self.extra_headers = extra_headers
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -188,6 +192,8 @@ class OpenAIClient:
         if spec.api_base is None:
             raise UpstreamError(spec.name, "it has no api_base. Give it the base URL of its endpoint, /v1 included.")
         headers = {"Accept": accept}
+        if self.extra_headers is not None:
+            headers.update(self.extra_headers())
         key = self._key(spec)
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"

@@ -3,6 +3,7 @@
 from mixllm.config.budget import BudgetConfig, KeyBudgetConfig
 from mixllm.config.calls import BreakerConfig, CallsConfig, HedgeConfig
 from mixllm.config.key_names import key_name
+from mixllm.config.keys import KeyConfig, KeyScope
 from mixllm.config.pool import ModelEntry, ModelInfo, ModelParams
 from mixllm.config.reading import decode_model_entry, load_config, parse_config
 from mixllm.config.schema import (
@@ -21,6 +22,7 @@ from mixllm.config.schema import (
     TagsConfig,
 )
 from mixllm.config.signals import ImplicitSignal, JudgeConfig, SignalsConfig
+from mixllm.config.telemetry import TelemetryConfig
 
 __all__ = [
     "BreakerConfig",
@@ -35,6 +37,8 @@ __all__ = [
     "ImplicitSignal",
     "JudgeConfig",
     "KeyBudgetConfig",
+    "KeyConfig",
+    "KeyScope",
     "LearningConfig",
     "ModelEntry",
     "ModelInfo",
@@ -47,6 +51,7 @@ __all__ = [
     "SignalsConfig",
     "StoreConfig",
     "TagsConfig",
+    "TelemetryConfig",
     "decode_model_entry",
     "key_name",
     "load_config",

@@ -9,9 +9,11 @@ import msgspec
 
 from mixllm.config.budget import BudgetConfig
 from mixllm.config.calls import CallsConfig
+from mixllm.config.keys import KeyConfig
 from mixllm.config.pool import ModelEntry
 from mixllm.config.section import Section, check_given
 from mixllm.config.signals import JudgeConfig, SignalsConfig
+from mixllm.config.telemetry import TelemetryConfig
 from mixllm.errors import InvalidValueError
 from mixllm.types import LLMSpec, Secret
 from mixllm.units import fraction, non_negative, positive
@@ -393,9 +395,15 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     Parameters
     ----------
     host, port
-        Where it listens; anything but loopback needs `api_keys`.
+        Where it listens; anything but loopback needs `api_keys` or `keys`.
     api_keys
-        Keys that clients must present, literally or as ``os.environ/NAME``; empty: none is asked for.
+        Keys that clients must present, literally or as ``os.environ/NAME``; each may do everything.
+    keys
+        Keys with rights and limits of their own (see `KeyConfig`). Without these and `api_keys` none is asked for.
+    audit_path
+        File to which every call that changes the gateway is appended, one JSON object a line; None: the log alone.
+    access_log
+        Whether every request is logged, in one line.
     llm_key_variables
         Environment variables that LLMs added at run time may use as their keys, beside those of the pool.
     max_body_bytes
@@ -414,6 +422,9 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     api_keys: tuple[Secret, ...] = ()
+    keys: tuple[KeyConfig, ...] = ()
+    audit_path: str | None = None
+    access_log: bool = False
     llm_key_variables: tuple[str, ...] = ()
     max_body_bytes: int = 4 * 1024 * 1024
     connect_timeout_s: float = 5.0
@@ -439,6 +450,11 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
             raise InvalidValueError("host", self.host, "an address or a host name")
         if not all(key.reveal().strip() for key in self.api_keys):
             raise InvalidValueError("api_keys", self.api_keys, "without blank keys")
+        names = [key.name for key in self.keys]
+        if len(set(names)) < len(names):
+            raise InvalidValueError("keys", names, "without two keys of the same name")
+        if self.audit_path is not None and (not self.audit_path.strip() or "\0" in self.audit_path):
+            raise InvalidValueError("audit_path", self.audit_path, "the path of a file")
 
 
 class PrivacyConfig(Section, frozen=True, kw_only=True):
@@ -468,6 +484,7 @@ class Config(Section, frozen=True, kw_only=True):
     signals: SignalsConfig = SignalsConfig()
     judge: JudgeConfig | None = None
     privacy: PrivacyConfig = PrivacyConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
 
     def __post_init__(self) -> None:
         names = [entry.model_name for entry in self.model_list]

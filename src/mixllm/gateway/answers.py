@@ -27,6 +27,7 @@ from mixllm.errors import (
     UpstreamTimeoutError,
 )
 from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
+from mixllm.gateway.permissions import ForbiddenLLMError
 
 __all__ = [
     "StoppingError",
@@ -55,6 +56,7 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (BodyTooLargeError, 413, "request_too_large"),
     (UnsupportedMediaError, 415, "unsupported_media_type"),
     (InvalidBodyError, 400, "invalid_request"),
+    (ForbiddenLLMError, 403, "model_not_allowed"),
     (UnknownDecisionError, 404, "unknown_inference_id"),
     (ConflictingEventError, 409, "conflicting_feedback"),
     (UnknownLLMError, 404, "model_not_found"),
@@ -76,7 +78,13 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
 _UPSTREAM_STATUSES_PASSED_ON = frozenset({400, 404, 408, 409, 413, 415, 422, 429})
 """Faults of the request: the caller can act on them. The rest are the endpoint's, or the gateway's own key's: 502."""
 
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
 
 
 class _Error(msgspec.Struct):
@@ -164,7 +172,7 @@ def _param_of(error: Exception) -> str | None:
         return error.param
     if isinstance(error, InvalidValueError):
         return error.parameter
-    return "model" if isinstance(error, UnknownLLMError) else None
+    return "model" if isinstance(error, UnknownLLMError | ForbiddenLLMError) else None
 
 
 def _error(status: int, message: str, code: str | None, param: str | None) -> _Error:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mixllm.errors import UnknownLLMError
-from mixllm.gateway.access import key_id_of
+from mixllm.gateway.access import key_id_of, key_of
 from mixllm.gateway.answers import StoppingError, error_response
 from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.calling import Calls
@@ -32,7 +32,7 @@ async def chat_completions(request: Request) -> Response:
     started_s = time.perf_counter()
     state = state_of(request)
     chat = read_chat_request(
-        await read_fields(request), trade_off=state.router.maker.weights.trade_off, key_id=key_id_of(request)
+        await read_fields(request), trade_off=state.router.maker.weights.trade_off, key=key_of(request)
     )
     decision, spec = await _decide(state.router, chat)
     state.metrics.observe_decision(decision)

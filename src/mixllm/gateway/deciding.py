@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mixllm.gateway.requests import ChatRequest
+from mixllm.gateway.tracing import decision_span
 from mixllm.router import RouterCore
 from mixllm.types import Decision
 
@@ -16,6 +17,10 @@ async def decide(router: RouterCore, chat: ChatRequest, *, expect_outcome: bool 
 
     A decision takes less than handing it to a thread, unless the encoder waits for another server or computes for long.
     """
-    if router.encoder.blocking:
-        return await asyncio.to_thread(router.route, chat.query, llm=chat.llm, expect_outcome=expect_outcome)
-    return router.route(chat.query, llm=chat.llm, expect_outcome=expect_outcome)
+    with decision_span() as span:
+        if router.encoder.blocking:
+            decision = await asyncio.to_thread(router.route, chat.query, llm=chat.llm, expect_outcome=expect_outcome)
+        else:
+            decision = router.route(chat.query, llm=chat.llm, expect_outcome=expect_outcome)
+        span.decided(decision)
+    return decision

@@ -7,7 +7,8 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mixllm.gateway.access import key_id_of
+from mixllm.errors import UnknownDecisionError
+from mixllm.gateway.access import key_of
 from mixllm.gateway.answers import json_response
 from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.deciding import decide
@@ -24,14 +25,17 @@ async def post_route(request: Request) -> Response:
     chat = read_chat_request(
         await read_fields(request),
         trade_off=router.maker.weights.trade_off,
-        key_id=key_id_of(request),
+        key=key_of(request),
         routing_only=True,
     )
     return json_response(await decide(router, chat, expect_outcome=False))
 
 
 async def get_decision(request: Request) -> Response:
-    """Return a decision with its outcomes and feedback."""
-    state, decision_id = state_of(request), request.path_params["decision_id"]
-    known = await once_known(state, decision_id, lambda: asyncio.to_thread(state.router.decision, decision_id))
-    return json_response(known)
+    """Return a decision with its outcomes and feedback; a key without the scope ``admin`` sees its own alone."""
+    state, key = state_of(request), key_of(request)
+    decision_id = request.path_params["decision_id"]
+    stored = await once_known(state, decision_id, lambda: asyncio.to_thread(state.router.decision, decision_id))
+    if stored.decision.key_id != key.key_id and not key.may(("admin",)):
+        raise UnknownDecisionError(decision_id)  # As if there were none: not even that is another's business.
+    return json_response(stored)

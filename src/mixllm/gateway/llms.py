@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from mixllm.config import decode_model_entry
 from mixllm.errors import ConfigError, UnknownLLMError
+from mixllm.gateway.access import audit_details, key_of
 from mixllm.gateway.answers import json_response, problem
 from mixllm.gateway.bodies import InvalidBodyError, read_object
 from mixllm.gateway.profiles import AUTO_MODELS
@@ -63,6 +64,7 @@ async def add_llm(request: Request) -> Response:
     spec = _read_spec(tree)
     if spec.api_base is None:
         raise InvalidBodyError("api_base is missing: the gateway has to know where to call the LLM.", param="api_base")
+    audit_details(request, llm=spec.name, api_base=spec.api_base, api_key_env=spec.api_key_env)
     state_of(request).llm_keys.check(spec)
     added = await asyncio.to_thread(state_of(request).router.add_llm, spec)
     return json_response(added, status=201)
@@ -72,12 +74,14 @@ async def update_llm(request: Request) -> Response:
     """Change an LLM of the pool: its price, its endpoint, its limits; what is not named stays (RFC 7396)."""
     state = state_of(request)
     changes = await read_object(request, dict[str, Any])
+    audit_details(request, changed=sorted(changes))
     before = state.router.llm(request.path_params["name"])
     spec = _read_fields(_merged(msgspec.to_builtins(before), changes))
     if spec.name != before.name:
         raise InvalidBodyError("An LLM's name cannot be changed. Add it under the new name.", param="name")
     if spec.api_base is None:
         raise InvalidBodyError("api_base is missing: the gateway has to know where to call the LLM.", param="api_base")
+    audit_details(request, api_base=spec.api_base, api_key_env=spec.api_key_env)
     state.llm_keys.check(spec)
     updated = await asyncio.to_thread(state.router.update_llm, spec)
     if (spec.api_base, spec.api_key_env, spec.model) != (before.api_base, before.api_key_env, before.model):
@@ -161,7 +165,8 @@ def _statuses(router: RouterCore) -> list[LLMStatus]:
 
 
 def _model_names(request: Request) -> list[str]:
-    return [*AUTO_MODELS, *(spec.name for spec in state_of(request).router.llms)]
+    key = key_of(request)
+    return [*AUTO_MODELS, *(spec.name for spec in state_of(request).router.llms if key.allows(spec.name))]
 
 
 def _model(name: str) -> dict[str, object]:

@@ -9,6 +9,8 @@ import msgspec
 
 from mixllm.encoders import query_from_messages
 from mixllm.gateway.bodies import InvalidBodyError, decode
+from mixllm.gateway.keys import NOBODY, AccessKey
+from mixllm.gateway.permissions import within
 from mixllm.gateway.profiles import AUTO, read_profile
 from mixllm.types import Capability, LLMSpec, Query
 
@@ -18,6 +20,8 @@ _OWN_FIELD = "mixllm"
 """Field of the body that speaks to the gateway; it is not passed on."""
 
 _HUMAN = "user"
+
+_MAX_MESSAGES = 10_000
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,7 +93,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_chat_request(
-    fields: dict[str, msgspec.Raw], *, trade_off: float, key_id: str = "", routing_only: bool = False
+    fields: dict[str, msgspec.Raw], *, trade_off: float, key: AccessKey = NOBODY, routing_only: bool = False
 ) -> ChatRequest:
     """Understand a chat request.
 
@@ -99,8 +103,8 @@ def read_chat_request(
         Top-level fields of the body.
     trade_off
         The configured λ, which profiles shift.
-    key_id
-        Name of the key that asks.
+    key
+        The key that asks: what it sets and allows.
     routing_only
         Whether ``model`` may be missing: there is only one thing to ask for.
 
@@ -108,6 +112,8 @@ def read_chat_request(
     ------
     InvalidBodyError, InvalidValueError
         Where a field that the gateway needs is missing or wrong; names it.
+    ForbiddenLLMError
+        Where it names an LLM that its key may not use.
     """
     model = _model(fields, default=AUTO if routing_only else None)
     profile = read_profile(model, trade_off=trade_off)
@@ -127,13 +133,13 @@ def read_chat_request(
         streamed=stream,
         trade_off=wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None),
     )
-    query = msgspec.structs.replace(query, key_id=key_id)
     if profile is not None and profile.deadline_s is not None:
         query = msgspec.structs.replace(query, deadline_s=profile.deadline_s)
+    query, llm = within(key, query, llm=model if profile is None else None, trade_off=trade_off)
     return ChatRequest(
         fields={name: raw for name, raw in fields.items() if name != _OWN_FIELD},
         query=query,
-        llm=model if profile is None else None,
+        llm=llm,
         stream=stream,
         wants_usage=bool(options and options.include_usage),
         ends_with_user=messages[-1]["role"] == _HUMAN,  # query_from_messages has seen to it that there is one
@@ -152,7 +158,11 @@ def _model(fields: Mapping[str, msgspec.Raw], *, default: str | None) -> str:
 def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, Any]]:
     if "messages" not in fields:
         raise InvalidBodyError("messages is missing. Send the conversation as a list of messages.", param="messages")
-    return decode(fields["messages"], _MESSAGES, field="messages")
+    raw = fields["messages"]
+    if bytes(raw).count(b"{") > _MAX_MESSAGES and len(decode(raw, list[msgspec.Raw], field="messages")) > _MAX_MESSAGES:
+        # Before they are decoded: each becomes many times as large as it was sent.
+        raise InvalidBodyError(f"messages holds more than {_MAX_MESSAGES} messages. Shorten it.", param="messages")
+    return decode(raw, _MESSAGES, field="messages")
 
 
 def _needs(fields: Mapping[str, msgspec.Raw]) -> frozenset[Capability]:

@@ -16,6 +16,7 @@ from mixllm.router import RouterCore
 
 if TYPE_CHECKING:
     from mixllm.gateway.calling.hedging import HedgeAllowance
+    from mixllm.gateway.reload import Reloader
     from mixllm.gateway.watching import Watch
 
 __all__ = ["GatewayState", "state_of"]
@@ -23,7 +24,7 @@ __all__ = ["GatewayState", "state_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayState:
-    """Router, client, settings, metrics, rules for keys and calls, and what observes the calls, of one gateway."""
+    """What the handlers of one gateway share: router, client, settings, metrics, rules, and what observes the calls."""
 
     router: RouterCore
     client: LLMClient
@@ -34,6 +35,7 @@ class GatewayState:
     call_metrics: CallMetrics
     hedges: HedgeAllowance
     watch: Watch | None = None
+    reloader: Reloader | None = None
 
 
 def state_of(request: Request) -> GatewayState:

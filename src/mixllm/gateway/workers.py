@@ -88,7 +88,8 @@ def run_workers(
 ) -> int:
     """Keep `count` workers running until SIGTERM or SIGINT, pass that on to them, and wait; return the exit code.
 
-    A worker that ends is replaced at once, one that ends soon after its start with growing pauses.
+    SIGHUP is passed on too: each of them reads its configuration again. A worker that ends is replaced at once, one
+    that ends soon after its start with growing pauses.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ def run_workers(
     workers = [_Worker() for _ in range(count)]
     ready = 0
     code = 0
-    with _told_to_stop() as stop:
+    with _told_to_stop() as stop, _passing_on_hangups(workers):
         try:
             while not stop.is_set():
                 for worker in workers:
@@ -178,6 +179,21 @@ def _read(number: int) -> bytes:
         return os.read(number, 1024)
     except BlockingIOError:
         return b""
+
+
+@contextlib.contextmanager
+def _passing_on_hangups(workers: Sequence[_Worker]) -> Iterator[None]:
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        del frame
+        for worker in workers:
+            if worker.process is not None and worker.process.poll() is None:
+                worker.process.send_signal(number)
+
+    before = signal.signal(signal.SIGHUP, pass_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from mixllm.decision import Arrivals, Choice, Forecasts, Pacer
-from mixllm.errors import BudgetExhaustedError, NoEligibleLLMError, PoolBusyError
+from mixllm.errors import BudgetExhaustedError, InvalidValueError, NoEligibleLLMError, PoolBusyError
 from mixllm.interfaces import Clock, Store
 from mixllm.router.account import Account, AccountStatus
 from mixllm.router.budget_limits import BudgetLimits
@@ -100,6 +100,32 @@ class Budget:
         """Begin with what the events of `store` up to `until_seq` have cost in this period."""
         with self._lock:
             self._ledger.open(store, until_seq=until_seq)
+
+    def relimit(self, limits: BudgetLimits) -> None:
+        """Have other limits from now on; what was spent and reserved in the period counts against them.
+
+        Raises
+        ------
+        InvalidValueError
+            Where they are for another period.
+        """
+        with self._lock:
+            if limits.period != self.limits.period:
+                raise InvalidValueError("period", str(limits.period), f"{self.limits.period}, as before")
+            self.limits = limits
+            if limits.usd is None:
+                self._total = None
+            elif self._total is None:
+                self._total = self._opened(limits.usd, None)
+                self._total.reserved_usd = sum(made.usd for made in self._reserved.values())
+            else:
+                self._total.limit_usd = limits.usd
+            for key_id, account in list(self._keys.items()):
+                limit_usd = limits.usd_of(key_id)
+                if limit_usd is None:
+                    del self._keys[key_id]
+                else:
+                    account.limit_usd = limit_usd
 
     def choose(
         self, query: Query, choose: Callable[..., Choice], forecasts: Forecasts, named: str | None = None

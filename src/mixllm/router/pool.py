@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from mixllm.errors import DuplicateLLMError, UnknownLLMError
 from mixllm.interfaces import Clock, Store
 from mixllm.learning import Learner, Snapshot
-from mixllm.types import LLMSpec, PoolChange, Price
+from mixllm.types import LLMSpec, PoolChange, Price, Value
 
-__all__ = ["RoutedPool"]
+__all__ = ["PoolDifference", "RoutedPool"]
+
+
+class PoolDifference(Value, frozen=True, kw_only=True):
+    """Names of the LLMs that came, changed and went."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
 class RoutedPool:
@@ -105,6 +113,37 @@ class RoutedPool:
         with self._pool_lock:
             return self._put(msgspec.structs.replace(self.llm(name), price=price))
 
+    def put_pool(self, specs: Sequence[LLMSpec]) -> PoolDifference:
+        """Have the pool that a changed configuration describes; all of it can be chosen from at once.
+
+        What was added, changed or removed at run time stays so, unless its entry in the configuration has changed.
+
+        Raises
+        ------
+        UnknownPriceError
+            Where a price is neither given nor listed; nothing has changed then.
+        """
+        with self._pool_lock:
+            before, after = self._configured, {spec.name: self._price(spec) for spec in specs}
+            there = {spec.name for spec in self._snapshot.specs}
+            fresh = [spec for name, spec in after.items() if spec != before.get(name)]
+            gone = [name for name in before if name not in after and name in there]
+            self._configured = after
+            with self._publish_lock:  # Also what the worker learns meanwhile is published with all of it, or before.
+                try:
+                    for spec in fresh:
+                        self.learner.put_llm(spec, at_s=self._keep(spec, active=True))
+                    for name in gone:
+                        self._keep(self.llm(name), active=False)
+                        self.learner.drop_llm(name)
+                finally:
+                    self._swap(self.learner.snapshot())
+        return PoolDifference(
+            added=tuple(spec.name for spec in fresh if spec.name not in there),
+            changed=tuple(spec.name for spec in fresh if spec.name in there),
+            removed=tuple(gone),
+        )
+
     def remove_llm(self, name: str) -> None:
         """Remove an LLM; no decision made after the call returns chooses it. What was learned of it is kept.
 
@@ -155,9 +194,12 @@ class RoutedPool:
     def _publish(self, snapshot: Snapshot) -> None:
         # The worker and a pool change may publish at the same time; the newer version wins.
         with self._publish_lock:
-            if snapshot.version > self._snapshot.version:
-                self._snapshot = snapshot
-                self._swaps += 1
+            self._swap(snapshot)
+
+    def _swap(self, snapshot: Snapshot) -> None:
+        if snapshot.version > self._snapshot.version:
+            self._snapshot = snapshot
+            self._swaps += 1
 
     def _replay_pool_changes(self) -> None:
         for change in self.store.pool_changes():
@@ -168,6 +210,7 @@ class RoutedPool:
                 self.learner.put_llm(self._price(change.spec), at_s=change.created_at_s)
             elif change.spec.name not in self.learner.llms:
                 self.learner.put_llm(self._price(change.spec))
-            if not change.active:
+            if not change.active and not (edited and change.configured is None):
+                # It had no entry then: what gives it one now wants it.
                 # Put before: events of a removed LLM go on teaching, as they did before the restart.
                 self.learner.drop_llm(change.spec.name)
