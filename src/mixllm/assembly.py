@@ -360,6 +360,7 @@ class Router(RouterCore):
             checkpoint_interval_s=self.learning_config.checkpoint_interval_s,
             stalled_after_s=self.learning_config.stalled_after_s,
         )
+        self.worker.make_change = self._make_change
 
 
 def build_untrained_encoder(config: EncoderConfig, tags: TagsConfig) -> Encoder:

@@ -9,26 +9,36 @@ import msgspec
 
 from mixllm.errors import DuplicateLLMError, UnknownLLMError
 from mixllm.interfaces import Clock, Store
-from mixllm.learning import Learner, Snapshot
+from mixllm.learning import Learner, LearningWorker, Snapshot
 from mixllm.types import LLMSpec, PoolChange, Price
 
 __all__ = ["RoutedPool"]
 
 
 class RoutedPool:
-    """LLMs that come and go, each change kept in the store and published at once; thread-safe.
+    """LLMs that come and go, each change kept in the store and made from there; thread-safe.
+
+    Whoever follows the store makes the change too, at the same place among the events: other gateways on the same store
+    within a second, this one before the call that changes the pool returns.
 
     Parameters
     ----------
     learner
         Holds the pool and everything learned.
     store
-        Where the changes of the pool live; those that it has are made again.
+        Where the changes of the pool live; those that it has are made again by the worker.
     clock
         Time.
     price
         Gives a spec its price, or raises `UnknownPriceError`.
+
+    Attributes
+    ----------
+    worker
+        Follows the store; whoever makes the pool sets it.
     """
+
+    worker: LearningWorker
 
     def __init__(self, *, learner: Learner, store: Store, clock: Clock, price: Callable[[LLMSpec], LLMSpec]) -> None:
         self.learner = learner
@@ -39,7 +49,6 @@ class RoutedPool:
         self._publish_lock = threading.Lock()
         self._swaps = 0
         self._configured = {spec.name: spec for spec in learner.specs}
-        self._replay_pool_changes()
         self._snapshot = learner.snapshot()
 
     @property
@@ -115,19 +124,16 @@ class RoutedPool:
         with self._pool_lock:
             spec = self.llm(name)
             self._keep(spec, active=False)
-            self.learner.drop_llm(name)
-            self._publish(self.learner.snapshot())
 
     def _put(self, spec: LLMSpec) -> LLMSpec:
-        self.learner.put_llm(spec, at_s=self._keep(spec, active=True))
-        self._publish(self.learner.snapshot())
+        self._keep(spec, active=True)
         return spec
 
-    def _keep(self, spec: LLMSpec, *, active: bool) -> float:
-        at_s = self.clock.time_s()
+    def _keep(self, spec: LLMSpec, *, active: bool) -> None:
         configured = self._configured.get(spec.name)
-        self.store.append_pool_change(PoolChange(spec=spec, active=active, created_at_s=at_s, configured=configured))
-        return at_s
+        change = PoolChange(spec=spec, active=active, created_at_s=self.clock.time_s(), configured=configured)
+        self.store.append_pool_change(change)
+        self.worker.catch_up()
 
     def _publish(self, snapshot: Snapshot) -> None:
         # The worker and a pool change may publish at the same time; the newer version wins.
@@ -136,14 +142,15 @@ class RoutedPool:
                 self._snapshot = snapshot
                 self._swaps += 1
 
-    def _replay_pool_changes(self) -> None:
-        for change in self.store.pool_changes():
-            configured = self._configured.get(change.spec.name)
-            edited = configured is not None and configured != change.configured
-            if change.active and not edited:
-                self.learner.put_llm(self._price(change.spec), at_s=change.created_at_s)
-            elif change.spec.name not in self.learner.llms:
-                self.learner.put_llm(self._price(change.spec))
-            if not change.active:
-                # Put before: events of a removed LLM go on teaching, as they did before the restart.
-                self.learner.drop_llm(change.spec.name)
+    def _make_change(self, change: PoolChange, live: bool) -> None:  # noqa: FBT001 -- `LearningWorker.make_change`
+        """Make a change that the store tells of; of before the start where it is not `live`."""
+        name = change.spec.name
+        configured = self._configured.get(name)
+        edited = not live and configured is not None and configured != change.configured
+        if change.active and not edited:
+            self.learner.put_llm(self._price(change.spec), at_s=change.created_at_s)
+        elif name not in self.learner.llms:
+            self.learner.put_llm(self._price(change.spec))
+        if not change.active:
+            # Put before: events of a removed LLM go on teaching, as they did before the restart.
+            self.learner.drop_llm(name)
