@@ -40,6 +40,7 @@ async def ready(request: Request) -> Response:
         "problems": problems,
         "warnings": warnings,
         "llms": len(router.llms),
+        "store": vitals.store,
         "learning": {
             "running": vitals.running,
             "stalled": vitals.stalled,

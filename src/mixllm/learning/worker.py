@@ -99,9 +99,9 @@ class LearningWorker:
         return thread is not None and thread.is_alive()
 
     def vitals(self) -> Vitals:
-        """Return whether learning is really happening; asks the store."""
-        counts, position, newest = self.learner.counts, self.learner.position, self.store.last_seq()
-        waiting = self.store.events_after(position, limit=1) if newest > position else ()
+        """Return whether learning is really happening; asks the store, and does without where it does not answer."""
+        counts, position = self.learner.counts, self.learner.position
+        newest, waiting = self._waiting(position)
         now_s = self.clock.time_s()
         waiting_s = max(0.0, now_s - waiting[0].created_at_s) if waiting else 0.0
         idle_s = max(0.0, self.clock.monotonic_s() - self._learned_at_s)
@@ -121,7 +121,18 @@ class LearningWorker:
             untaught=counts.untaught,
             refused_share=counts.refused_share,
             quarantined=dict(self._quarantined),
+            store=self.store.health(),
         )
+
+    def _waiting(self, position: int) -> tuple[int, Sequence[LearningEvent]]:
+        """Return the newest event of the store, and the next one to learn from, if there is one."""
+        try:
+            newest = self.store.last_seq()
+            return newest, self.store.events_after(position, limit=1) if newest > position else ()
+        except StoreClosedError:
+            raise
+        except StoreError:
+            return position, ()
 
     def restore(self, *, quarantine: bool = True) -> None:
         """Load the newest usable checkpoint, then learn what came after it.
@@ -357,6 +368,7 @@ class LearningWorker:
             _LOG.error("checkpoint %d cannot be marked: %s", version, failure)
 
     def _run(self) -> None:
+        waits_for_store = False
         while not self._stop.is_set():
             try:
                 if self.store.wait_for_events(self.learner.position, change=self._change, timeout_s=_IDLE_WAIT_S):
@@ -367,9 +379,12 @@ class LearningWorker:
                     self._stop.wait(min(max(self.min_publish_interval_s, took_s), _IDLE_WAIT_S))
                 if self._checkpoint_due() and not self._kept_by_others():
                     self.checkpoint()
+                waits_for_store = False
             except StoreClosedError:
                 return
             except StoreError as error:
                 # A locked or full disk passes; learning goes on where it stopped when it does.
-                _LOG.error("learning is waiting for the store: %s", error)
+                if not waits_for_store:
+                    _LOG.error("learning is waiting for the store: %s", error)
+                waits_for_store = True
                 self._stop.wait(_IDLE_WAIT_S)
