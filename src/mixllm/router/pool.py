@@ -142,7 +142,7 @@ class RoutedPool:
                 self._snapshot = snapshot
                 self._swaps += 1
 
-    def _make_change(self, change: PoolChange, live: bool) -> None:  # noqa: FBT001 -- `LearningWorker.make_change`
+    def _make_change(self, change: PoolChange, live: bool) -> None:
         """Make a change that the store tells of; of before the start where it is not `live`."""
         name = change.spec.name
         configured = self._configured.get(name)

@@ -209,7 +209,7 @@ def test_without_a_spool_feedback_is_refused_and_facts_wait(own_server: Server, 
 def test_a_start_waits_for_the_server_and_then_says_what_is_wrong(own_server: Server, open_store: OpenStore) -> None:
     own_server.stop()
     started_s = time.monotonic()
-    with pytest.raises(StoreError, match="cannot be reached. Start it, or correct"):
+    with pytest.raises(StoreError, match=r"cannot be reached\. Start it, or correct"):
         open_store(connect_patience_s=0.3)
     assert time.monotonic() - started_s >= 0.3
     opened: list[PostgresStore] = []

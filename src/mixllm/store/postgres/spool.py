@@ -212,7 +212,7 @@ class Spool:
 
 
 def _open(path: Path | str) -> sqlite3.Connection:
-    """Open a file for this process alone, until it is closed; raises `sqlite3.OperationalError` where another has it."""
+    """Open a file for this process alone; raises `sqlite3.OperationalError` where another process has it."""
     file = sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
     try:
         file.execute("PRAGMA locking_mode = EXCLUSIVE")
