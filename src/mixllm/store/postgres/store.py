@@ -114,8 +114,8 @@ class PostgresStore:
 
     Notes
     -----
-    **What is durable when.** As in `mixllm.store.SQLiteStore`: `append_decision` and `append_outcome` return at once, and
-    are committed within `max_commit_delay_s` plus the time of the commit that is running; the future of
+    **What is durable when.** As in `mixllm.store.SQLiteStore`: `append_decision` and `append_outcome` return at once
+    and are committed within `max_commit_delay_s` plus the time of the commit that is running; the future of
     `append_feedback` resolves after its commit, and `append_pool_change`, `save_state` and `flush` return after theirs.
     What a commit survives is what the server's ``synchronous_commit`` says.
 
