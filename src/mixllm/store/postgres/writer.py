@@ -32,6 +32,7 @@ _SHIPPED = 2048
 _LAST_S = 5.0
 """How long closing goes on shipping what is spooled; the rest stays in its file."""
 _ADOPT_S = 30.0
+_IDLE_S = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class Writer:
         self._link = link
         self._spool = spool
         self._connection: Connection | None = None
+        self._used_s = 0.0
         self._counting = threading.Lock()
         self._dropped = 0
         self._lost = 0
@@ -334,9 +336,21 @@ class Writer:
 
     def _connected(self) -> Connection:
         self._link.refuse_down()
+        now_s = time.monotonic()
+        if self._connection is not None and now_s - self._used_s > _IDLE_S:
+            self._drop_if_lost(self._connection)
         if self._connection is None:
             self._connection = self._database.connect(autocommit=False)
+        self._used_s = now_s
         return self._connection
+
+    def _drop_if_lost(self, connection: Connection) -> None:
+        """Ask for a sign of life: the server may have been restarted while nothing was written."""
+        try:
+            connection.execute("SELECT 1")
+        except psycopg.Error:
+            connection.close()
+            self._connection = None
 
     def _faults(self) -> _Faults:
         return _Faults(self._database)
