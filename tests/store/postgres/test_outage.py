@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,8 @@ from tests.postgres_server import Server, running_server
 from mixllm.conformance.store_samples import receipt, sample_feedback, sample_outcome, sample_record
 from mixllm.errors import ConflictingEventError, StoreError, UnknownDecisionError
 from mixllm.store import PostgresStore
-from mixllm.types import FeedbackReceipt, LearnedState, LLMSpec, PoolChange
+from mixllm.store.postgres.database import _PATIENCE
+from mixllm.types import DecisionRecord, FeedbackReceipt, LearnedState, LLMSpec, PoolChange
 
 PATIENCE_S = 20.0
 
@@ -204,6 +207,32 @@ def test_without_a_spool_feedback_is_refused_and_facts_wait(own_server: Server, 
     eventually(lambda: store.health().spooled == 0)
     assert not receipt(store, sample_feedback(record, "f")).duplicate
     assert store.counts()["decisions"] == 1
+
+
+def test_a_server_that_freezes_counts_as_away(
+    own_server: Server, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mixllm.store.postgres.store._ANSWER_S", 0.5)
+    monkeypatch.setitem(_PATIENCE, "connect_timeout", "2")
+    store = open_store()
+    record = sample_record(1)
+    assert not receipt_of(store, record, "before").duplicate
+    pids = own_server.pids()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert not receipt_of(store, record, "during").duplicate, "it is spooled"
+        assert store.health().spooled == 2
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    eventually(lambda: store.health().spooled == 0 and store.health().problem is None)
+    assert [event.feedback and event.feedback.feedback_id for event in store.events_after(0)] == ["before", "during"]
+
+
+def receipt_of(store: PostgresStore, record: DecisionRecord, feedback_id: str) -> FeedbackReceipt:
+    store.append_decision(record)
+    return receipt(store, sample_feedback(record, feedback_id))
 
 
 def test_a_start_waits_for_the_server_and_then_says_what_is_wrong(own_server: Server, open_store: OpenStore) -> None:

@@ -13,6 +13,7 @@ from mixllm.errors import StoreError
 from mixllm.store.postgres.database import Connection, Database
 from mixllm.store.postgres.link import Link
 from mixllm.store.postgres.reading import read_ends
+from mixllm.store.postgres.watchdog import Watchdog
 from mixllm.store.tail import Tail
 
 __all__ = ["Listener"]
@@ -32,12 +33,15 @@ class Listener:
         Told of every durable event and change.
     link
         Told whether the database answers.
+    watchdog
+        Ends waits for a server that does not answer.
     """
 
-    def __init__(self, *, database: Database, tail: Tail, link: Link) -> None:
+    def __init__(self, *, database: Database, tail: Tail, link: Link, watchdog: Watchdog) -> None:
         self._database = database
         self._tail = tail
         self._link = link
+        self._watchdog = watchdog
         self._closing = threading.Event()
         self._waker, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="mixllm-store-listener", daemon=True)
@@ -49,6 +53,7 @@ class Listener:
         self._waker.send(b"x")
         if threading.current_thread() is not self._thread:
             self._thread.join()
+            self._woken.close()
             self._waker.close()
 
     def _run(self) -> None:
@@ -65,7 +70,6 @@ class Listener:
                 self._link.down(self._database.fault(error))
             finally:
                 connection.close()
-        self._woken.close()
 
     def _listen(self, connection: Connection) -> None:
         connection.execute(f"LISTEN {self._database.channel}")
@@ -73,7 +77,8 @@ class Listener:
             selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.register(self._woken, selectors.EVENT_READ)
             while not self._closing.is_set():
-                seq, change = read_ends(connection)
+                with self._watchdog.over(connection):
+                    seq, change = read_ends(connection)
                 self._link.up()
                 self._tail.advance(seq, change=change)
                 self._wait(connection, selector)

@@ -37,6 +37,7 @@ from mixllm.store.postgres.reading import (
     read_totals,
 )
 from mixllm.store.postgres.spool import Spool
+from mixllm.store.postgres.watchdog import Watchdog
 from mixllm.store.postgres.writer import Writer
 from mixllm.store.reading import KnownDecision
 from mixllm.store.rows import (
@@ -69,6 +70,8 @@ _T = TypeVar("_T")
 _MAX_DELAY_S = 60.0
 _MAX_PATIENCE_S = 3600.0
 _RETRY_S = 0.25
+_ANSWER_S = 10.0
+"""How long the server may take to answer what is written; then it counts as away."""
 
 
 class PostgresStore:
@@ -165,13 +168,19 @@ class PostgresStore:
         self._link = Link(place=self._database.place)
         last_seq, last_change = _prepare(self._database, patience_s=patience_s)
         self._tail = Tail(last_seq=last_seq, last_change=last_change)
-        self._listener = Listener(database=self._database, tail=self._tail, link=self._link)
+        self._watchdog = Watchdog(limit_s=_ANSWER_S)
+        self._listener = Listener(database=self._database, tail=self._tail, link=self._link, watchdog=self._watchdog)
         self._writer = Writer(
-            database=self._database, intake=self._intake, tail=self._tail, link=self._link, spool=self._spool
+            database=self._database,
+            intake=self._intake,
+            tail=self._tail,
+            link=self._link,
+            spool=self._spool,
+            watchdog=self._watchdog,
         )
         # Also runs where the store is forgotten, or at the end of the program, without a call of close().
         self._release = weakref.finalize(
-            self, _release, self._writer, self._listener, self._readers, self._tail, self._spool
+            self, _release, self._writer, self._listener, self._readers, self._tail, self._watchdog
         )
 
     @property
@@ -416,7 +425,7 @@ def _from_decision(held: Sequence[Fact]) -> Sequence[Fact]:
     return held[first:]
 
 
-def _release(writer: Writer, listener: Listener, readers: Readers, tail: Tail, spool: Spool) -> None:
+def _release(writer: Writer, listener: Listener, readers: Readers, tail: Tail, watchdog: Watchdog) -> None:
     """Close all parts; it must not know the store, which could not be forgotten otherwise."""
     try:
         writer.close()
@@ -424,4 +433,4 @@ def _release(writer: Writer, listener: Listener, readers: Readers, tail: Tail, s
         listener.close()
         tail.close()
         readers.close()
-        spool.close()
+        watchdog.close()

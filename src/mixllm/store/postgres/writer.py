@@ -19,6 +19,7 @@ from mixllm.store.postgres.facts import FeedbackFact, WrittenFact, as_fact
 from mixllm.store.postgres.link import Link
 from mixllm.store.postgres.spool import Kept, Spool
 from mixllm.store.postgres.transaction import Verdict, Written, write_facts
+from mixllm.store.postgres.watchdog import Watchdog
 from mixllm.store.rows import ENCODING_FAULTS
 from mixllm.store.tail import Tail
 from mixllm.types import DecisionRecord, Feedback, FeedbackReceipt, OutcomeEvent
@@ -59,14 +60,19 @@ class Writer:
         Whether the database answers.
     spool
         Where facts wait while it does not.
+    watchdog
+        Ends waits for a server that does not answer.
     """
 
-    def __init__(self, *, database: Database, intake: Intake, tail: Tail, link: Link, spool: Spool) -> None:
+    def __init__(
+        self, *, database: Database, intake: Intake, tail: Tail, link: Link, spool: Spool, watchdog: Watchdog
+    ) -> None:
         self._database = database
         self._intake = intake
         self._tail = tail
         self._link = link
         self._spool = spool
+        self._watchdog = watchdog
         self._connection: Connection | None = None
         self._used_s = 0.0
         self._counting = threading.Lock()
@@ -267,7 +273,9 @@ class Writer:
         """Write `facts`; those that cannot be kept are refused alone. Raises `StoreError` where nothing can be."""
         try:
             with self._faults():
-                written = write_facts(self._connected(), facts, channel=self._database.channel)
+                connection = self._connected()
+                with self._watchdog.over(connection):
+                    written = write_facts(connection, facts, channel=self._database.channel)
         except ITEM_FAULTS as error:
             self._roll_back()
             if len(facts) == 1:
