@@ -172,6 +172,7 @@ class RouterCore(RoutedPool):
             checkpoint_interval_s=checkpoint_interval_s,
             stalled_after_s=stalled_after_s,
         )
+        self.worker.make_change = self._make_change
         self.worker.restore(quarantine=quarantine)
         if budget is not None:
             budget.open(store, until_seq=learner.position)
