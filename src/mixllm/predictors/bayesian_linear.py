@@ -94,7 +94,7 @@ class BayesianLinear:
     def __init__(self, *, prior: BlockPrior, noise_variance: float) -> None:
         self.prior = prior
         self.noise_variance = positive("noise_variance", noise_variance)
-        self._prior_precision = prior.precision()
+        self._prior_mean, self._prior_precision = prior.mean(), prior.precision()
         self._gram = np.zeros((prior.dimension, prior.dimension))
         self._moment = np.zeros(prior.dimension)
         self._square = 0.0
@@ -166,7 +166,7 @@ class BayesianLinear:
     def residual_variance(self) -> float:
         """Return the mean squared residual of what was learned, shrunk towards `noise_variance` by ten pseudo-targets.
 
-        RSS = Σ w y² − 2 mᵀθ + θᵀGθ needs the additive state alone.
+        RSS = Σ w y² − 2 mᵀθ + θᵀGθ needs the additive state alone. Since Aθ = b, θᵀGθ = mᵀθ + σ² θᵀΛ0(θ0 − θ).
         """
         kept: float | None = self._kept.get("residual_variance")
         if kept is None:
@@ -175,7 +175,8 @@ class BayesianLinear:
 
     def _measured_variance(self) -> float:
         theta = self.mean
-        residual = self._square - 2.0 * float(self._moment @ theta) + float(theta @ self._gram @ theta)
+        pulled = self.noise_variance * self._prior_precision * (self._prior_mean - theta)
+        residual = self._square + float(theta @ (pulled - self._moment))
         return (max(0.0, residual) + _PSEUDO_TARGETS * self.noise_variance) / (self._weight + _PSEUDO_TARGETS)
 
     def predict(self, features: FloatArray) -> Estimate:
@@ -385,7 +386,7 @@ class BayesianLinear:
     def _refactor(self) -> None:
         inverse = np.linalg.inv(self._precision_with(self._gram))
         self._covariance = (inverse + inverse.T) / 2
-        self._information = self._prior_precision * self.prior.mean() + self._moment / self.noise_variance
+        self._information = self._prior_precision * self._prior_mean + self._moment / self.noise_variance
         self._updates_since_refactor = 0
         self._revision += 1
         self._kept = {}
@@ -394,8 +395,9 @@ class BayesianLinear:
         z = np.asarray(features, dtype=np.float64)
         if z.shape != (self.dimension,):
             raise InvalidValueError("features", z.shape, f"an array of shape ({self.dimension},)")
-        if not np.abs(z).max() <= _MAX_FEATURE:
-            raise InvalidValueError("features", float(np.abs(z).max()), f"finite and within ±{_MAX_FEATURE:g}")
+        largest = float(np.maximum.reduce(np.abs(z)))
+        if not largest <= _MAX_FEATURE:
+            raise InvalidValueError("features", largest, f"finite and within ±{_MAX_FEATURE:g}")
         return z
 
 

@@ -106,7 +106,7 @@ class LatencyPredictor:
         self._served_s = self._served = 0.0
         self._ratios = np.zeros(_SHAPES["ratios"])
         self._queue = QueueFilter()
-        self._long_run = self._solve()
+        self._shapes: list[TimeShape | None] = [None, None]  # None: to be solved for when it is asked for.
 
     @property
     def observations(self) -> float:
@@ -118,8 +118,8 @@ class LatencyPredictor:
         place = self._queue.place(max_in_flight)
         plain, streamed, first = self._ratios
         return LatencyForecast(
-            plain=self._long_run[0],
-            streamed=self._long_run[1],
+            plain=self._shape(0),
+            streamed=self._shape(1),
             level=self._queue.level(place, noise_variance=self._variance()),
             capacity=float(CAPACITIES[place]) if max_in_flight is None else float(max_in_flight),
             served_s=self._served_s,
@@ -150,9 +150,9 @@ class LatencyPredictor:
         self._learn_spread(call, mode, expected, variance)
         log_pace = self._learn_long_run(call, mode, expected)
         self._learn_level(call, expected, variance)
-        after = self._long_run[mode].latency_s(call.tokens_in, call.tokens_out)
-        self._long_run = self._solve()
-        self._queue.shift(math.log(self._long_run[mode].latency_s(call.tokens_in, call.tokens_out) / after))
+        before_s = self._shape(mode).latency_s(call.tokens_in, call.tokens_out)
+        self._shapes = [None, None]
+        self._queue.shift(math.log(self._shape(mode).latency_s(call.tokens_in, call.tokens_out) / before_s))
         return log_pace
 
     def merge(self, other: Self) -> None:
@@ -194,7 +194,7 @@ class LatencyPredictor:
         self._squares, self._squared, self._served_s, self._served = state["sums"].tolist()
         self._ratios = state["ratios"].astype(np.float64)
         self._queue.load(state["penalties"], state["recent"])
-        self._long_run = self._solve()
+        self._shapes = [None, None]
 
     def _parameters(self) -> tuple[float, float, float]:
         return self.window_calls, self.prior_ttft_s, self.prior_tpot_s
@@ -202,7 +202,7 @@ class LatencyPredictor:
     # ---- what is expected -----------------------------------------------------------------------------------------
 
     def _expected(self, call: TimedCall, mode: int, place: int, variance: float) -> _Expected:
-        shape, pace = self._long_run[mode], math.exp(call.log_pace)
+        shape, pace = self._shape(mode), math.exp(call.log_pace)
         alone_s = pace * shape.latency_s(call.tokens_in, call.tokens_out)
         typical_s = (self._served_s + alone_s) / (self._served + 1.0)
         return _Expected(
@@ -217,15 +217,19 @@ class LatencyPredictor:
         prior = _PRIOR_CALLS * _PRIOR_LOG_VARIANCE
         return max(_LEAST_VARIANCE, (self._squares + prior) / (self._squared + _PRIOR_CALLS))
 
-    def _solve(self) -> tuple[TimeShape, TimeShape]:
+    def _shape(self, mode: int) -> TimeShape:
+        """Return the long-run times of plain or of streamed calls."""
+        found = self._shapes[mode]
+        if found is None:
+            found = self._shapes[mode] = self._solved(mode)
+        return found
+
+    def _solved(self, mode: int) -> TimeShape:
         plain, streamed = self._sums
         both = self._prior.solve(plain + streamed)
         if plain.calls == 0 or streamed.calls == 0:  # If any, calls of one kind: nothing is known of a difference.
-            return both, both
-        return (
-            self._prior.solve(plain, near=both, calls=_SHAPE_CALLS),
-            self._prior.solve(streamed, near=both, calls=_SHAPE_CALLS),
-        )
+            return both
+        return self._prior.solve(self._sums[mode], near=both, calls=_SHAPE_CALLS)
 
     # ---- what is learned ------------------------------------------------------------------------------------------
 
@@ -254,7 +258,7 @@ class LatencyPredictor:
         )
 
     def _learn_spread(self, call: TimedCall, mode: int, expected: _Expected, variance: float) -> None:
-        shape, slowness = self._long_run[mode], math.exp(expected.level)
+        shape, slowness = self._shape(mode), math.exp(expected.level)
         known = _log_ratio(call.latency_s, (expected.alone_s + expected.wait_s) * slowness)
         tokens = call.tokens_out if call.expected_tokens_out is None else call.expected_tokens_out
         usual_s = shape.latency_s(call.tokens_in, tokens)

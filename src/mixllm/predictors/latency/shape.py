@@ -63,7 +63,7 @@ class ShapePrior:
         self.ttft_s = ttft_s
         self.tpot_s = tpot_s
         self._mean = (ttft_s, 0.0, tpot_s)
-        self._unit = tuple(1.0 / scale**2 for scale in (ttft_s, ttft_s / _LONG_PROMPT_TOKENS, 2.0 * tpot_s))
+        self._unit = [1.0 / scale**2 for scale in (ttft_s, ttft_s / _LONG_PROMPT_TOKENS, 2.0 * tpot_s)]
 
     def weight(self, *, first: bool, tokens_out: float) -> float:
         """Return the weight of a time that holds the first token (or not) and `tokens_out` further ones."""
@@ -85,14 +85,12 @@ class ShapePrior:
         mean = self._mean if near is None else (near.base_s, near.per_token_in_s, near.per_token_out_s)
         share = calls / (sums.calls + 1.0)
         a, b, c, d, e, f = sums.gram
-        first, second, third = (share * (square + unit) for square, unit in zip((a, d, f), self._unit, strict=True))
+        u, v, w = sums.moment
+        unit = self._unit
+        first, second, third = share * (a + unit[0]), share * (d + unit[1]), share * (f + unit[2])
         times = _non_negative_solution(
             (a + first, b, c, d + second, e, f + third),
-            (
-                sums.moment[0] + first * mean[0],
-                sums.moment[1] + second * mean[1],
-                sums.moment[2] + third * mean[2],
-            ),
+            (u + first * mean[0], v + second * mean[1], w + third * mean[2]),
         )
         return TimeShape(
             base_s=max(times[0], _MIN_FACTOR * self.ttft_s),
