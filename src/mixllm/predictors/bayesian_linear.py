@@ -181,14 +181,12 @@ class BayesianLinear:
 
     def predict(self, features: FloatArray) -> Estimate:
         """Return the estimate of the mean target at `features`, shape (D,)."""
-        z = self._checked(features)
-        spread = self._covariance @ z
+        z, spread = self._facing(features)
         return Estimate(mean=float(spread @ self._information), std=math.sqrt(max(0.0, float(z @ spread))))
 
     def predict_from(self, features: FloatArray, prior_mean: NDArray[np.float64]) -> Estimate:
         """Return the estimate at `features`, shape (D,), as it is with another prior mean θ0, shape (D,)."""
-        z = self._checked(features)
-        spread = self._covariance @ z
+        z, spread = self._facing(features)
         mean = float(z @ self.mean_from(prior_mean))
         return Estimate(mean=mean, std=math.sqrt(max(0.0, float(z @ spread))))
 
@@ -201,20 +199,20 @@ class BayesianLinear:
             Where the features have another shape or one is not within ±1,000, the target is not within ±1e9, or the
             weight is not above 0 or above 1e6; the state stays as it was.
         """
-        z = self._checked(features)
+        z, spread = self._facing(features)
         if abs(finite("target", target)) > _MAX_TARGET:
             raise InvalidValueError("target", target, f"between -{_MAX_TARGET:g} and {_MAX_TARGET:g}")
         if positive("weight", weight) > _MAX_WEIGHT:
             raise InvalidValueError("weight", weight, f"at most {_MAX_WEIGHT:g}")
-        spread = self._covariance @ z
         scale = self.noise_variance / weight + float(z @ spread)
         self._covariance -= _outer(spread, spread / scale)
         outer = _outer(z, z)
         if weight != 1.0:
             outer *= weight
         self._gram += outer
-        self._moment += (weight * target) * z
-        self._add_to_lifetime(outer, (weight * target) * z, (weight * target * target, weight))
+        moment = (weight * target) * z
+        self._moment += moment
+        self._add_to_lifetime(outer, moment, (weight * target * target, weight))
         self._information += (weight * target / self.noise_variance) * z
         self._square += weight * target * target
         self._weight += weight
@@ -391,8 +389,16 @@ class BayesianLinear:
         self._revision += 1
         self._kept = {}
 
-    def _checked(self, features: FloatArray) -> NDArray[np.float64]:
-        z = np.asarray(features, dtype=np.float64)
+    def _facing(self, features: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return `features` z in double precision, and A⁻¹z, which a prediction and the update that follows share."""
+        z = np.asarray(features, np.float64)
+        known: tuple[bytes, NDArray[np.float64]] | None = self._kept.get("facing")
+        if known is None or z.shape != (self.dimension,) or known[0] != z.tobytes():
+            z = self._checked(z)
+            known = self._kept["facing"] = z.tobytes(), self._covariance @ z
+        return z, known[1]
+
+    def _checked(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         if z.shape != (self.dimension,):
             raise InvalidValueError("features", z.shape, f"an array of shape ({self.dimension},)")
         largest = float(np.maximum.reduce(np.abs(z)))
