@@ -300,6 +300,7 @@ def test_a_router_that_cannot_be_built_leaves_its_store_closed(
         store.counts()
 
 
+@pytest.mark.usefixtures("standing_clock")
 def test_peeking_writes_nothing(tmp_path: Path) -> None:
     config = configured(tmp_path / "r.db")
     with Router.peek(config) as router:

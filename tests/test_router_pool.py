@@ -76,6 +76,7 @@ def test_a_removed_llm_is_never_chosen(router: Router) -> None:
         router.route("hi", llm="small")
 
 
+@pytest.mark.usefixtures("standing_clock")
 def test_an_llm_that_returns_is_what_it_was(router: Router) -> None:
     teach(router)
     texts = [question(number) for number in range(10)]
@@ -93,6 +94,7 @@ def numbers(forecast: Forecast) -> list[float]:
     return [number for one in estimates for number in (one.mean, one.std)] + [forecast.judgements]
 
 
+@pytest.mark.usefixtures("standing_clock")
 def test_adding_and_removing_leaves_the_others_decisions_as_they_were() -> None:
     def run(*, visit: bool) -> list[tuple[str, tuple[float, ...]]]:
         with small_router(seed=11) as made:

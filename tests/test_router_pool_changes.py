@@ -37,6 +37,7 @@ def price(usd: float) -> Price:
 # --- prices -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("standing_clock")
 def test_a_new_price_counts_at_the_next_decision_and_moves_nothing_else(router: Router) -> None:
     teach(router)
     before, scale = forecasts(router), router.snapshot.cost_scale_usd
@@ -193,6 +194,7 @@ def test_no_decision_after_a_removal_returns_chooses_it() -> None:
     made.close()
 
 
+@pytest.mark.usefixtures("standing_clock")
 @settings(max_examples=12)
 @given(visits=st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=5), price_usd=st.floats(1e-3, 1e3))
 def test_visits_leave_no_trace(visits: list[float], price_usd: float) -> None:

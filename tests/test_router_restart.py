@@ -23,6 +23,8 @@ from mixllm.config import (
     TagsConfig,
 )
 
+pytestmark = pytest.mark.usefixtures("standing_clock")
+
 BOUNDED: dict[str, Any] = {"max_cost_ratio": 3.5, "min_quality": 0.25}
 
 

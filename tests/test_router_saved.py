@@ -37,6 +37,8 @@ from mixllm.learning import Checkpoint
 from mixllm.manifest import seal_manifest
 from mixllm.types import Forecast
 
+pytestmark = pytest.mark.usefixtures("standing_clock")
+
 BOUNDED: dict[str, Any] = {"max_cost_ratio": 3.5, "min_quality": 0.25}
 
 
@@ -116,9 +118,9 @@ def fails(*_arguments: object) -> None:
 def test_a_failed_save_leaves_the_old_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     folder = tmp_path / "router"
     expected = saved(folder)
-    with small_router() as router:
+    with small_router() as router, monkeypatch.context() as patched:
         if where == "writing":
-            monkeypatch.setattr(Checkpoint, "to_folder", fails)
+            patched.setattr(Checkpoint, "to_folder", fails)
         else:
             whole = Path.rename
 
@@ -127,10 +129,9 @@ def test_a_failed_save_leaves_the_old_router(tmp_path: Path, monkeypatch: pytest
                     fails()
                 return whole(self, target)
 
-            monkeypatch.setattr(Path, "rename", rename)
+            patched.setattr(Path, "rename", rename)
         with pytest.raises(StateError, match=r"cannot be written \(No space left on device\)"):
             router.save(folder)
-        monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["router"], "and nothing half done beside it"
     with Router.load(folder) as router:
         assert_alike(expectations(router), expected)

@@ -18,6 +18,8 @@ from mixllm.learning.offline import MIXLLM, TrainedModel, TrainingRecipe, train
 from mixllm.saved_router import SavedRouter, check_target
 from mixllm.types import Forecast
 
+pytestmark = pytest.mark.usefixtures("standing_clock")
+
 LOG = planted_log(150)
 QUERIES = ["law1 common2", "sums3 sums1", "verse0 verse5 common1", "something else altogether", ""]
 

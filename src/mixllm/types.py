@@ -322,6 +322,9 @@ class Estimate(Value, frozen=True, kw_only=True, gc=False):
 class Forecast(Value, frozen=True, kw_only=True, gc=False):
     """What one LLM is expected to do with one query.
 
+    The means of `ttft_s` and `latency_s` are the middle of the forecast, its median: as many calls take longer as
+    shorter. The few very long ones, which pull the average up, are what the tails tell of.
+
     Parameters
     ----------
     quality

@@ -64,6 +64,33 @@ def test_equals_the_direct_solve(rng: np.random.Generator, count: int) -> None:
         assert estimate.std == pytest.approx(np.sqrt(z @ covariance @ z), rel=1e-8)
 
 
+def test_looking_changes_nothing_to_the_last_bit(rng: np.random.Generator) -> None:
+    z, y, w = data = draw(rng, 100)
+    looked, undisturbed = BayesianLinear(prior=PRIOR, noise_variance=NOISE), learned(data)
+    for row in range(len(y)):
+        looked.predict(z[row])
+        looked.update(z[row], float(y[row]), weight=float(w[row]))
+        assert np.array_equal(looked.state()["gram"], looked.state()["gram"].T)
+        looked.within_sums()
+        looked.residual_variance()
+    for name, array in undisturbed.state().items():
+        assert np.array_equal(array, looked.state()[name])
+    assert np.array_equal(undisturbed.covariance, looked.covariance)
+
+
+def test_features_that_change_after_a_prediction_are_seen(rng: np.random.Generator) -> None:
+    z = draw(rng, 1)[0][0]
+    model, direct = (BayesianLinear(prior=PRIOR, noise_variance=NOISE) for _ in range(2))
+    model.predict(z)
+    z[0] += 1.0
+    model.update(z, 0.3)
+    direct.update(z, 0.3)
+    assert np.array_equal(model.covariance, direct.covariance)
+    assert model.predict(z) == direct.predict(z)
+    with pytest.raises(InvalidValueError, match="features"):
+        model.predict(z[None])
+
+
 def test_another_prior_mean_equals_the_direct_solve(rng: np.random.Generator) -> None:
     z, y, w = data = draw(rng, 40)
     other = rng.normal(size=PRIOR.dimension)

@@ -131,10 +131,12 @@ class DecisionMaker:
         scores, stds = score(judged, weights=weights, cost_scale_usd=cost_scale_usd, streamed=query.streamed)
         propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=judged)
         candidates = tuple(
-            Candidate(llm=specs[row].name, forecast=forecast, score=value, propensity=propensity)
-            for row, forecast, value, propensity in zip(
-                eligible, kept.values(), scores.tolist(), propensities.tolist(), strict=True
-            )
+            [
+                Candidate(llm=specs[row].name, forecast=forecast, score=value, propensity=propensity)
+                for row, forecast, value, propensity in zip(
+                    eligible, kept.values(), scores.tolist(), propensities.tolist(), strict=True
+                )
+            ]
         )
         place = pick(propensities, draw)
         return Choice(
@@ -143,7 +145,7 @@ class DecisionMaker:
             ineligible=tuple(ineligible),
             policy=self.policy.name,
             trade_off=weights.trade_off,
-            reason=_reason(place, scores, propensities, self.policy.name)
+            reason=_reason(place, candidates, self.policy.name)
             + (_FAR if far else "")
             + (_ALL_FAIL if unavailable and candidates[place].llm in unavailable else "")
             + _pacing(weights.trade_off, cost_weight),
@@ -247,9 +249,11 @@ def _pacing(trade_off: float, cost_weight: float) -> str:
     return f"; the budget paces λ from {trade_off * cost_weight:.3g} to {trade_off:.3g}" if cost_weight > 1.0 else ""
 
 
-def _reason(place: int, scores: NDArray[np.float64], propensities: NDArray[np.float64], policy: str) -> str:
-    if len(scores) == 1:
+def _reason(place: int, candidates: Sequence[Candidate], policy: str) -> str:
+    if len(candidates) == 1:
         return "the only eligible LLM"
-    if place == int(scores.argmax()):
-        return f"best score {scores[place]:.3f} of {len(scores)} ({policy})"
-    return f"explored ({policy}), score {scores[place]:.3f} of at best {scores.max():.3f}, p={propensities[place]:.3f}"
+    scores, chosen = [one.score for one in candidates], candidates[place]
+    best = max(scores)
+    if place == scores.index(best):
+        return f"best score {best:.3f} of {len(scores)} ({policy})"
+    return f"explored ({policy}), score {chosen.score:.3f} of at best {best:.3f}, p={chosen.propensity:.3f}"

@@ -127,6 +127,8 @@ class ThompsonPolicy:
     ) -> NDArray[np.float64]:
         """Return the probability of each candidate, shape (K,)."""
         forecasts = Forecasts.of(forecasts)
+        if self.bounds.none:
+            return probability_of_best(scores, self._scales(forecasts.judgements) * stds)
         allowed = np.flatnonzero(self.bounds.allowed(scores=scores, forecasts=forecasts))
         propensities = np.zeros(len(scores))
         spread = self._scales(forecasts.judgements[allowed]) * stds[allowed]

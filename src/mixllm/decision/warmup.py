@@ -83,6 +83,9 @@ class WarmUpPolicy:
     ) -> NDArray[np.float64]:
         """Return the probability of each candidate, shape (K,)."""
         forecasts = Forecasts.of(forecasts)
+        fewest = float(forecasts.judgements.min(initial=np.inf))
+        if fewest >= max(self.judgements, self.newcomer_judgements):  # Most of the time nobody is cold or new.
+            return self.policy.propensities(scores=scores, stds=stds, forecasts=forecasts)
         cold = self._explored(forecasts, forecasts.judgements < self.judgements, enough=self.judgements)
         new = (forecasts.newcomer > 0) & (forecasts.judgements < self.newcomer_judgements)
         new = self._explored(forecasts, new, enough=self.newcomer_judgements)

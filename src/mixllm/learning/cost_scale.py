@@ -44,15 +44,14 @@ class CostScale:
     def __init__(self, *, window: float, prior_tokens_out: float) -> None:
         self.window = positive("window", window)
         self.prior_tokens_out = positive("prior_tokens_out", prior_tokens_out)
-        self._sums = np.zeros(2)  # decayed: what the reference LLM would have cost, answers
+        self._cost_usd = self._answers = 0.0  # Decayed sums: what the reference LLM would have cost, and answers.
 
     def usd(self, reference: Price | None) -> float:
         """Return c_ref in USD, > 0; 1 where there is no reference LLM."""
         if reference is None:
             return 1.0
         prior_usd = reference.cost_usd(tokens_in=_PRIOR_TOKENS_IN, tokens_out=self.prior_tokens_out)
-        cost_usd, answers = self._sums.tolist()
-        return max((cost_usd + prior_usd) / (answers + 1.0), _MIN_USD)
+        return max((self._cost_usd + prior_usd) / (self._answers + 1.0), _MIN_USD)
 
     def add(self, outcome: Outcome, *, tokens_in: int, price: Price, reference: Price) -> None:
         """Add an answer.
@@ -74,25 +73,26 @@ class CostScale:
         billed = reference.cost_usd(tokens_in=tokens_in, tokens_out=tokens_out)
         own_usd = price.cost_usd(tokens_in=tokens_in, tokens_out=tokens_out)
         surcharge = log_billing_factor(billed_usd=outcome.cost_usd or 0.0, listed_usd=own_usd) or 0.0
-        self._sums *= 1.0 - 1.0 / self.window
-        self._sums += (billed * math.exp(surcharge), 1.0)
+        kept = 1.0 - 1.0 / self.window
+        self._cost_usd = kept * self._cost_usd + billed * math.exp(surcharge)
+        self._answers = kept * self._answers + 1.0
 
     def start_from(self, cost_usd: NDArray[np.float64]) -> None:
         """Start from recorded costs of the reference LLM itself, shape (n,); nothing changes where there are none."""
         calls = min(float(len(cost_usd)), self.window)
         if calls:
-            self._sums = np.array([float(cost_usd.mean()) * calls, calls])
+            self._cost_usd, self._answers = float(cost_usd.mean()) * calls, calls
 
     def state(self) -> NDArray[np.float64]:
         """Return the decayed sums of costs and answers, shape (2,)."""
-        return self._sums.copy()
+        return np.array([self._cost_usd, self._answers])
 
     def restored(self, state: NDArray[np.float64] | None) -> Self:
         """Return a scale with the same settings and this state; raises `StateError` where it is damaged."""
         if state is None or state.shape != (2,) or not ((state >= 0) & (state < _MAX_SUM)).all():
             raise StateError("The checkpoint's cost scale is damaged. Load another checkpoint.")
         scale = type(self)(window=self.window, prior_tokens_out=self.prior_tokens_out)
-        scale._sums = state.astype(np.float64)  # noqa: SLF001 -- its own class
+        scale._cost_usd, scale._answers = state.tolist()  # noqa: SLF001 -- its own class
         return scale
 
 

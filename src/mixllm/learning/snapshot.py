@@ -20,7 +20,7 @@ from mixllm.predictors import (
     LinearBank,
     PaceBank,
     length_features,
-    tokens_from_log,
+    tokens_of_lognormal,
 )
 from mixllm.types import LLMSpec, Price
 from mixllm.units import TOKENS_PER_MILLION
@@ -91,6 +91,7 @@ class Snapshot:
     _newcomer: NDArray[np.float64] = field(init=False, repr=False)
     _times: LatencyBank = field(init=False, repr=False)
     _length_scatter: NDArray[np.float64] = field(init=False, repr=False)
+    _half_scatter: NDArray[np.float64] = field(init=False, repr=False)
     _billing_spread: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -112,6 +113,7 @@ class Snapshot:
         object.__setattr__(self, "_times", LatencyBank(self.latency))
         # In float64 once: NumPy would convert it in every product with a float64.
         object.__setattr__(self, "_length_scatter", self.length.residual_variances.astype(np.float64))
+        object.__setattr__(self, "_half_scatter", self._length_scatter / 2)
         object.__setattr__(self, "_billing_spread", self.billing.relative_stds())
 
     @property
@@ -214,11 +216,12 @@ class Snapshot:
         log_mean, log_std = self.length.predict(extended)
         if self.length_base is not None:
             log_mean += self.length_base.predict(extended)
-        tokens, std = tokens_from_log(log_mean, log_std, self._length_scatter)
+        log_mean += self._half_scatter
+        log_variance = self._length_scatter + log_std * log_std
+        tokens, std = tokens_of_lognormal(log_mean, log_variance)
         if max_tokens_out is not None:
             tokens, std = np.minimum(tokens, float(max_tokens_out)), np.minimum(std, float(max_tokens_out))
-        log_variance = self._length_scatter + log_std * log_std
-        return np.asarray(tokens, np.float64), np.asarray(std, np.float64), np.asarray(log_variance, np.float64)
+        return np.asarray(tokens, np.float64), np.asarray(std, np.float64), log_variance
 
 
 def _price(spec: LLMSpec) -> Price:

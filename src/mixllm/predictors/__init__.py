@@ -25,7 +25,13 @@ from mixllm.predictors.latency import (
     expected_wait_s,
     is_former_state,
 )
-from mixllm.predictors.length import LengthPredictor, length_feature_rows, length_features, tokens_from_log
+from mixllm.predictors.length import (
+    LengthPredictor,
+    length_feature_rows,
+    length_features,
+    tokens_from_log,
+    tokens_of_lognormal,
+)
 from mixllm.predictors.linear_frozen import FrozenLinear
 from mixllm.predictors.mlp import FrozenMLP
 from mixllm.predictors.neighbours import FrozenNeighbours, Weighting, unit_rows
@@ -70,5 +76,6 @@ __all__ = [
     "pooled_prior_means",
     "quality_from_price",
     "tokens_from_log",
+    "tokens_of_lognormal",
     "unit_rows",
 ]

@@ -79,5 +79,6 @@ class BillingFactors:
         """
         logs = self._mean_rows.dot(np.asarray(features, np.float32))[: len(self.means)]
         log_factors = logs + self._half_variances
-        factors: NDArray[np.float64] = np.exp(log_factors.clip(-_MAX_LOG, _MAX_LOG)).astype(np.float64)
+        bounded = np.minimum(np.maximum(log_factors, -_MAX_LOG), _MAX_LOG)
+        factors: NDArray[np.float64] = np.exp(bounded).astype(np.float64)
         return factors

@@ -17,7 +17,14 @@ from mixllm.predictors.prior import BlockPrior
 from mixllm.types import Estimate
 from mixllm.units import non_negative, positive
 
-__all__ = ["MAX_LOG_TOKENS", "LengthPredictor", "length_feature_rows", "length_features", "tokens_from_log"]
+__all__ = [
+    "MAX_LOG_TOKENS",
+    "LengthPredictor",
+    "length_feature_rows",
+    "length_features",
+    "tokens_from_log",
+    "tokens_of_lognormal",
+]
 
 MAX_LOG_TOKENS = math.log(1_000_000)
 """No forecast is longer than a million tokens, whatever the features."""
@@ -65,10 +72,14 @@ def tokens_from_log(mean: FloatArray, std: FloatArray, residual_variance: FloatA
     The mean of a lognormal is exp(μ + s²/2), not exp(μ): without that factor costs are underestimated. The std
     counts both the scatter and the uncertainty of μ: exp(μ + s²/2) · sqrt(exp(s² + std²) − 1).
     """
-    shifted = np.exp(np.minimum(mean + residual_variance / 2, MAX_LOG_TOKENS))
-    return np.maximum(shifted - 1.0, 1.0), shifted * np.sqrt(
-        np.expm1(np.minimum(residual_variance + std**2, MAX_LOG_TOKENS))
-    )
+    return tokens_of_lognormal(mean + residual_variance / 2, residual_variance + std**2)
+
+
+def tokens_of_lognormal(log_mean: FloatArray, log_variance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean and standard deviation of a length by the logarithm of 1 + its mean, and the variance of its own."""
+    shifted = np.exp(np.minimum(log_mean, MAX_LOG_TOKENS))
+    spread = np.sqrt(np.expm1(np.minimum(log_variance, MAX_LOG_TOKENS)))
+    return np.maximum(shifted - 1.0, 1.0), shifted * spread
 
 
 class LengthPredictor:

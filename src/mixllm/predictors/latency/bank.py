@@ -63,6 +63,9 @@ class LatencyBank:
         )
         # Of most LLMs nothing recent is known that counts: only the rows of the others are computed anew.
         self._levels = [(row, one.level) for row, one in enumerate(forecasts) if abs(one.level.log()) > _NOTABLE_LOG]
+        self._now = np.ones(len(forecasts))
+        for row, level in self._levels:
+            self._now[row] = math.exp(level.log())
         self._any_calls = any(one.level.weight > 0 for one in forecasts)
         self._capacity, self._served_s, self._served, self._noise = _columns(
             [
@@ -79,7 +82,7 @@ class LatencyBank:
         self._noise_std = np.sqrt(self._noise)
         self._no_wait = np.zeros(len(forecasts))
         self._no_wait.setflags(write=False)
-        self._quantiles: dict[tuple[bool, float], tuple[_Column, _Column, _Column]] = {}
+        self._quantiles: dict[tuple[bool, float], tuple[_Column, _Column]] = {}
 
     def __len__(self) -> int:
         return len(self._forecasts)
@@ -136,38 +139,44 @@ class LatencyBank:
             expected_s, ttft_s = wait_s + expected_s, wait_s + ttft_s
         length_share = rest_s / alone_s
         std = np.sqrt(self._noise + length_share * length_share * np.minimum(length_log_variance, _MAX_LOG_VARIANCE))
-        scaled, first_middle, first_tail = self._quantiles_at(streamed, tail)
+        scaled, first = self._quantiles_at(streamed, tail)
         low_s, middle_s, high_s, tail_s = expected_s * np.exp(scaled * std)
+        middle_first_s, first_std_s, tail_first_s = ttft_s * first
         made = LatencyColumns(
-            ttft_s=ttft_s * first_middle,
-            ttft_s_std=ttft_s * self._noise_std,
+            ttft_s=middle_first_s,
+            ttft_s_std=first_std_s,
             wait_s=wait_s,
             latency_s=middle_s,
             latency_s_std=middle_s * std,
             latency_low_s=low_s,
             latency_high_s=high_s,
             latency_tail_s=tail_s,
-            ttft_tail_s=ttft_s * first_tail,
+            ttft_tail_s=tail_first_s,
         )
         return made if refused_s is None else _after_refusals(made, np.array(refused_s, np.float64))
 
     def _slowness(self, now_s: float | None, in_flight: Sequence[int] | None) -> _Column:
-        slowness = np.ones(len(self._forecasts))
+        if now_s is None or not self._levels:
+            return self._now
+        slowness = self._now.copy()
         for row, level in self._levels:
             # While a call is under way it tells soon enough: until then nobody follows it to an LLM that was slow.
-            idle = now_s is not None and not (in_flight and in_flight[row])
-            slowness[row] = math.exp(level.log(now_s - level.at_s if idle and now_s is not None else 0.0))
+            if not (in_flight and in_flight[row]):
+                slowness[row] = math.exp(level.log(now_s - level.at_s))
         return slowness
 
-    def _quantiles_at(self, streamed: bool, tail: float) -> tuple[_Column, _Column, _Column]:
-        """Return the standardised 5 %, 50 %, 95 % and `tail` quantiles, shape (4, K), and ratios of the first token."""
+    def _quantiles_at(self, streamed: bool, tail: float) -> tuple[_Column, _Column]:
+        """Return the standardised 5 %, 50 %, 95 % and `tail` quantiles, shape (4, K), and of the first token's times.
+
+        The latter, shape (3, K), are the middle one, the standard deviation and the tail of time over expected time.
+        """
         found = self._quantiles.get((streamed, tail))
         if found is None:
             counts = [np.array(one.streamed_ratios if streamed else one.plain_ratios) for one in self._forecasts]
             standard = _columns([tuple(quantiles(one, (_LOW, 0.5, _HIGH, tail)).tolist()) for one in counts], 4)
             first = [tuple(quantiles(np.array(one.ttft_ratios), (0.5, tail)).tolist()) for one in self._forecasts]
             middle, top = np.exp(_columns(first, 2) * self._noise_std)
-            found = standard, middle, top
+            found = standard, np.stack([middle, self._noise_std, top])
             if len(self._quantiles) < _KEPT_TAILS:
                 self._quantiles[streamed, tail] = found
         return found

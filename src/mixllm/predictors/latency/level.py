@@ -55,9 +55,11 @@ class RecentLevel(Value, frozen=True, kw_only=True, gc=False):
         >>> [round(slow.log(idle_s), 1) for idle_s in (0, 30, 60)]
         [2.2, 1.3, 0.1]
         """
-        left = max(self.weight * math.exp(-max(idle_s, 0.0) / IDLE_TIME_S), _LEAST_WEIGHT)
-        square = max(self.mean * self.mean, _LEAST_SQUARE)
-        return self.mean / (1.0 + 1.0 / (left * left) + _NOISE_CAUTION * self.noise_variance / (square * left))
+        mean, left = self.mean, self.weight
+        if idle_s > 0.0:
+            left *= math.exp(-idle_s / IDLE_TIME_S)
+        left, square = max(left, _LEAST_WEIGHT), max(mean * mean, _LEAST_SQUARE)
+        return mean / (1.0 + 1.0 / (left * left) + _NOISE_CAUTION * self.noise_variance / (square * left))
 
 
 def level_logs(means: NDArray[np.float64], weight: float, noise_variance: float) -> NDArray[np.float64]:

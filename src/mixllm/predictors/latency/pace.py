@@ -47,5 +47,5 @@ class PaceBank:
         if not self._count:
             return np.ones(0)
         logs = self._mean_rows.dot(np.asarray(features, np.float32))[: self._count].astype(np.float64)
-        paces: NDArray[np.float64] = np.exp(logs.clip(-_MAX_LOG, _MAX_LOG))
+        paces: NDArray[np.float64] = np.exp(np.minimum(np.maximum(logs, -_MAX_LOG), _MAX_LOG))
         return paces

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -14,7 +14,7 @@ from mixllm.predictors.latency.calls import TimedCall
 from mixllm.predictors.latency.forecast import LatencyForecast
 from mixllm.predictors.latency.queueing import CAPACITIES, QueueFilter, queued
 from mixllm.predictors.latency.ratios import RATIO_BINS, normal_prior, ratio_bin
-from mixllm.predictors.latency.shape import ShapePrior, TimeShape
+from mixllm.predictors.latency.shape import ShapePrior, TimeShape, TimeSums
 from mixllm.units import positive
 
 __all__ = ["LatencyPredictor", "are_time_sums", "is_former_state"]
@@ -101,31 +101,29 @@ class LatencyPredictor:
         self.prior_ttft_s = positive("prior_ttft_s", prior_ttft_s)
         self.prior_tpot_s = positive("prior_tpot_s", prior_tpot_s)
         self._prior = ShapePrior(ttft_s=prior_ttft_s, tpot_s=prior_tpot_s)
-        # All sums in one place, so that one product decays them.
-        self._whole = np.zeros(sum(math.prod(shape) for shape in _SHAPES.values()))
-        ends = np.cumsum([math.prod(shape) for shape in _SHAPES.values()])[:-1]
-        parts = np.split(self._whole, ends)
-        self._arrays = {name: part.reshape(_SHAPES[name]) for name, part in zip(_SHAPES, parts, strict=True)}
-        self._gram, self._moment, self._calls, self._sums, self._ratios = self._arrays.values()
+        self._sums = (TimeSums(), TimeSums())
+        self._squares = self._squared = 0.0
+        self._served_s = self._served = 0.0
+        self._ratios = np.zeros(_SHAPES["ratios"])
         self._queue = QueueFilter()
-        self._long_run = self._solve()
+        self._shapes: list[TimeShape | None] = [None, None]  # None: to be solved for when it is asked for.
 
     @property
     def observations(self) -> float:
         """Calls learned from, decayed."""
-        return float(self._calls.sum())
+        return self._sums[0].calls + self._sums[1].calls
 
     def forecast(self, *, max_in_flight: int | None = None) -> LatencyForecast:
         """Return what the next calls are expected to take, at an LLM that is declared to serve `max_in_flight`."""
         place = self._queue.place(max_in_flight)
         plain, streamed, first = self._ratios
         return LatencyForecast(
-            plain=self._long_run[0],
-            streamed=self._long_run[1],
+            plain=self._shape(0),
+            streamed=self._shape(1),
             level=self._queue.level(place, noise_variance=self._variance()),
             capacity=float(CAPACITIES[place]) if max_in_flight is None else float(max_in_flight),
-            served_s=float(self._sums[2]),
-            served=float(self._sums[3]),
+            served_s=self._served_s,
+            served=self._served,
             plain_ratios=tuple((plain + _lent(streamed) + _PRIOR_RATIOS).tolist()),
             streamed_ratios=tuple((streamed + _lent(plain) + _PRIOR_RATIOS).tolist()),
             ttft_ratios=tuple((first + _PRIOR_RATIOS).tolist()),
@@ -152,41 +150,51 @@ class LatencyPredictor:
         self._learn_spread(call, mode, expected, variance)
         log_pace = self._learn_long_run(call, mode, expected)
         self._learn_level(call, expected, variance)
-        after = self._long_run[mode].latency_s(call.tokens_in, call.tokens_out)
-        self._long_run = self._solve()
-        self._queue.shift(math.log(self._long_run[mode].latency_s(call.tokens_in, call.tokens_out) / after))
+        before_s = self._shape(mode).latency_s(call.tokens_in, call.tokens_out)
+        self._shapes = [None, None]
+        self._queue.shift(math.log(self._shape(mode).latency_s(call.tokens_in, call.tokens_out) / before_s))
         return log_pace
 
     def merge(self, other: Self) -> None:
         """Add what `other` has learned; refuses one with other parameters."""
         if self._parameters() != other._parameters():
             raise InvalidValueError("other", other._parameters(), f"a predictor with {self._parameters()}")
-        theirs = other.state()
         newest = max((self._queue, other._queue), key=lambda queue: queue.newest().tolist()).newest()
-        for name, array in self._arrays.items():
-            array += theirs[name]
-        self._queue.load(self._queue.penalties + theirs["penalties"], newest)
-        self._long_run = self._solve()
+        mine, theirs = self.state(), other.state()
+        self._load({name: array + theirs[name] for name, array in mine.items()} | {"recent": newest})
 
     def state(self) -> dict[str, NDArray[np.float64]]:
         """Return the state: sums that add up, and ``recent``, of which the newer stands."""
-        kept = {name: array.copy() for name, array in self._arrays.items()}
-        return {**kept, "penalties": self._queue.penalties.copy(), "recent": self._queue.newest()}
+        return {
+            "gram": np.array([_square(one.gram) for one in self._sums]),
+            "moment": np.array([one.moment for one in self._sums]),
+            "calls": np.array([one.calls for one in self._sums]),
+            "sums": np.array([self._squares, self._squared, self._served_s, self._served]),
+            "ratios": self._ratios.copy(),
+            "penalties": self._queue.penalties.copy(),
+            "recent": self._queue.newest(),
+        }
 
     def load_state(self, state: Mapping[str, NDArray[np.float64]]) -> None:
         """Replace the state; raises `StateError` where it does not fit, and leaves the state as it was."""
         fits = set(state) == {*_SHAPES, "penalties", "recent"} and are_time_sums(state) and QueueFilter.fits(state)
         if not fits:
             raise StateError("Latency state is damaged or of another version. Load another checkpoint.")
-        for name, array in self._arrays.items():
-            array[...] = state[name]
-        self._queue.load(state["penalties"], state["recent"])
-        self._long_run = self._solve()
+        self._load(state)
 
     def clone(self) -> Self:
         """Return an untrained copy with the same parameters."""
         window_calls, prior_ttft_s, prior_tpot_s = self._parameters()
         return type(self)(window_calls=window_calls, prior_ttft_s=prior_ttft_s, prior_tpot_s=prior_tpot_s)
+
+    def _load(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        gram, moment, calls = (state[name].tolist() for name in ("gram", "moment", "calls"))
+        plain, streamed = (TimeSums(calls=calls[mode], gram=_upper(gram[mode]), moment=moment[mode]) for mode in (0, 1))
+        self._sums = plain, streamed
+        self._squares, self._squared, self._served_s, self._served = state["sums"].tolist()
+        self._ratios = state["ratios"].astype(np.float64)
+        self._queue.load(state["penalties"], state["recent"])
+        self._shapes = [None, None]
 
     def _parameters(self) -> tuple[float, float, float]:
         return self.window_calls, self.prior_ttft_s, self.prior_tpot_s
@@ -194,9 +202,9 @@ class LatencyPredictor:
     # ---- what is expected -----------------------------------------------------------------------------------------
 
     def _expected(self, call: TimedCall, mode: int, place: int, variance: float) -> _Expected:
-        shape, pace = self._long_run[mode], math.exp(call.log_pace)
+        shape, pace = self._shape(mode), math.exp(call.log_pace)
         alone_s = pace * shape.latency_s(call.tokens_in, call.tokens_out)
-        typical_s = (float(self._sums[2]) + alone_s) / (float(self._sums[3]) + 1.0)
+        typical_s = (self._served_s + alone_s) / (self._served + 1.0)
         return _Expected(
             alone_s=alone_s,
             first_s=pace * shape.ttft_s(call.tokens_in),
@@ -206,26 +214,32 @@ class LatencyPredictor:
         )
 
     def _variance(self) -> float:
-        squares, count = self._sums[:2].tolist()
-        mean: float = (squares + _PRIOR_CALLS * _PRIOR_LOG_VARIANCE) / (count + _PRIOR_CALLS)
-        return max(_LEAST_VARIANCE, mean)
+        prior = _PRIOR_CALLS * _PRIOR_LOG_VARIANCE
+        return max(_LEAST_VARIANCE, (self._squares + prior) / (self._squared + _PRIOR_CALLS))
 
-    def _solve(self) -> tuple[TimeShape, TimeShape]:
-        both = self._prior.solve(self._gram.sum(axis=0), self._moment.sum(axis=0), count=float(self._calls.sum()))
-        if not self._calls.all():  # Only calls of one kind, if any: nothing is known of a difference.
-            return both, both
-        plain, streamed = (
-            self._prior.solve(
-                self._gram[mode], self._moment[mode], count=float(self._calls[mode]), near=both, calls=_SHAPE_CALLS
-            )
-            for mode in (0, 1)
-        )
-        return plain, streamed
+    def _shape(self, mode: int) -> TimeShape:
+        """Return the long-run times of plain or of streamed calls."""
+        found = self._shapes[mode]
+        if found is None:
+            found = self._shapes[mode] = self._solved(mode)
+        return found
+
+    def _solved(self, mode: int) -> TimeShape:
+        plain, streamed = self._sums
+        both = self._prior.solve(plain + streamed)
+        if plain.calls == 0 or streamed.calls == 0:  # If any, calls of one kind: nothing is known of a difference.
+            return both
+        return self._prior.solve(self._sums[mode], near=both, calls=_SHAPE_CALLS)
 
     # ---- what is learned ------------------------------------------------------------------------------------------
 
     def _decay(self) -> None:
-        self._whole *= 1.0 - 1.0 / self.window_calls
+        kept = 1.0 - 1.0 / self.window_calls
+        for sums in self._sums:
+            sums.decay(kept)
+        self._squares, self._squared = kept * self._squares, kept * self._squared
+        self._served_s, self._served = kept * self._served_s, kept * self._served
+        self._ratios *= kept
 
     def _observe_cached(self, call: TimedCall, expected: _Expected, variance: float) -> None:
         # A warm cache can only make a call quicker. One that is slow all the same tells that the LLM is slow.
@@ -244,7 +258,7 @@ class LatencyPredictor:
         )
 
     def _learn_spread(self, call: TimedCall, mode: int, expected: _Expected, variance: float) -> None:
-        shape, slowness = self._long_run[mode], math.exp(expected.level)
+        shape, slowness = self._shape(mode), math.exp(expected.level)
         known = _log_ratio(call.latency_s, (expected.alone_s + expected.wait_s) * slowness)
         tokens = call.tokens_out if call.expected_tokens_out is None else call.expected_tokens_out
         usual_s = shape.latency_s(call.tokens_in, tokens)
@@ -255,46 +269,48 @@ class LatencyPredictor:
         if call.ttft_s is not None:
             first = _log_ratio(call.ttft_s, (expected.first_s + expected.wait_s) * slowness)
             self._ratios[2, ratio_bin(first / math.sqrt(variance))] += 1.0
-        self._sums[:2] += (min(_MAX_SQUARE, known * known), 1.0)
+        self._squares += min(_MAX_SQUARE, known * known)
+        self._squared += 1.0
 
     def _learn_long_run(self, call: TimedCall, mode: int, expected: _Expected) -> float | None:
-        early = float(self._calls.sum()) < _EARLY_CALLS
-        self._calls[mode] += 1.0
+        early, sums = self.observations < _EARLY_CALLS, self._sums[mode]
+        sums.calls += 1.0
         served_share = expected.alone_s / (expected.alone_s + expected.wait_s)
         if served_share < _LEAST_SHARE:
             return None
         surprise = _EARLY_SURPRISE if early else _MAX_SURPRISE
         pace = math.exp(call.log_pace)
         served_s = _bounded(call.latency_s * served_share, expected.alone_s, surprise)
-        self._sums[2:] += (served_s, 1.0)
+        self._served_s += served_s
+        self._served += 1.0
         if mode and call.ttft_s is not None:
             first_share = expected.first_s / (expected.first_s + expected.wait_s)
             first_s = _bounded(min(call.ttft_s, call.latency_s) * first_share, expected.first_s, surprise)
             rest_s = min(max(call.latency_s - call.ttft_s, 0.0), surprise * (expected.alone_s - expected.first_s))
-            self._learn(
-                mode, (1.0, call.tokens_in, 0.0), first_s / pace, self._prior.weight(first=True, tokens_out=0.0)
-            )
+            sums.add((1.0, call.tokens_in, 0.0), first_s / pace, self._prior.weight(first=True, tokens_out=0.0))
             weight = self._prior.weight(first=False, tokens_out=call.tokens_out)
-            self._learn(mode, (0.0, 0.0, call.tokens_out), rest_s / pace, weight)
+            sums.add((0.0, 0.0, call.tokens_out), rest_s / pace, weight)
         else:
-            x = (1.0, call.tokens_in, call.tokens_out)
             weight = self._prior.weight(first=True, tokens_out=call.tokens_out)
-            self._learn(mode, x, served_s / pace, weight)
+            sums.add((1.0, call.tokens_in, call.tokens_out), served_s / pace, weight)
         if early:
             return None
         log_pace = call.log_pace + math.log(max(call.latency_s * served_share, 1e-9) / expected.alone_s)
         return min(_MAX_LOG_PACE, max(-_MAX_LOG_PACE, log_pace - expected.level))
 
-    def _learn(self, mode: int, x: tuple[float, float, float], time_s: float, weight: float) -> None:
-        row = np.array(x)
-        weighted = weight * row
-        self._gram[mode] += np.outer(weighted, row)
-        self._moment[mode] += weighted * time_s
-
 
 def _lent(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what the counts of one kind of calls add to those of the other."""
     return counts * min(1.0, _LENT_CALLS / max(float(counts.sum()), 1e-9))
+
+
+def _square(upper: Sequence[float]) -> list[list[float]]:
+    a, b, c, d, e, f = upper
+    return [[a, b, c], [b, d, e], [c, e, f]]
+
+
+def _upper(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [rows[row][column] for row in range(3) for column in range(row, 3)]
 
 
 def is_former_state(state: Mapping[str, NDArray[np.float64]]) -> bool:

@@ -103,12 +103,14 @@ class QueueFilter:
     ) -> None:
         """Learn from a call that would take `alone_s` on an idle LLM at its usual pace."""
         place = self.place(declared)
+        ratios: NDArray[np.float64] | float
         if in_flight == 0:  # Then every capacity foretells the same.
-            ratios = np.full(_COUNT, _bounded_log(latency_s / alone_s))
+            ratios = here = _bounded_log(latency_s / alone_s)
         else:
             expected_s = alone_s + queued(in_flight) * typical_s
             ratios = np.log(max(latency_s, 1e-9 * alone_s) / expected_s).clip(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
-        surprise = float(ratios[place]) - self.level(place, noise_variance=noise_variance).log()
+            here = float(ratios[place])
+        surprise = here - self.level(place, noise_variance=noise_variance).log()
         if in_flight > 0:
             self.penalties *= _KEPT_PENALTY
             self._apart = True
@@ -116,10 +118,11 @@ class QueueFilter:
             self._judge_capacities(ratios, noise_variance)
         kept = _kept(surprise, noise_variance)
         self.weight = kept * self.weight + 1.0
-        self.moments = kept * self.moments + ratios
+        self.moments *= kept
+        self.moments += ratios
         self.at_s = max(self.at_s, at_s)
 
-    def _judge_capacities(self, ratios: NDArray[np.float64], noise_variance: float) -> None:
+    def _judge_capacities(self, ratios: NDArray[np.float64] | float, noise_variance: float) -> None:
         levels = level_logs(self.moments / max(self.weight, 1e-9), self.weight, noise_variance)
         errors = (ratios - levels) ** 2 / (_FREEDOM * max(noise_variance, _LEAST_VARIANCE))
         surprises = np.minimum((_FREEDOM + 1) / 2 * np.log1p(errors), _MAX_SURPRISE)

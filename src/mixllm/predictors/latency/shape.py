@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from mixllm.types import Value
 
-__all__ = ["ShapePrior", "TimeShape"]
+__all__ = ["ShapePrior", "TimeShape", "TimeSums"]
+
+_Gram = tuple[float, float, float, float, float, float]
+"""The different numbers of a symmetric matrix of three rows, row by row."""
 
 _PRIOR_CALLS = 2.0
 """Weight of the prior, in calls."""
@@ -63,42 +63,35 @@ class ShapePrior:
         self.ttft_s = ttft_s
         self.tpot_s = tpot_s
         self._mean = (ttft_s, 0.0, tpot_s)
-        self._unit = tuple(1.0 / scale**2 for scale in (ttft_s, ttft_s / _LONG_PROMPT_TOKENS, 2.0 * tpot_s))
+        self._unit = [1.0 / scale**2 for scale in (ttft_s, ttft_s / _LONG_PROMPT_TOKENS, 2.0 * tpot_s)]
 
     def weight(self, *, first: bool, tokens_out: float) -> float:
         """Return the weight of a time that holds the first token (or not) and `tokens_out` further ones."""
         expected_s = (1.0 if first else 0.25) * self.ttft_s + self.tpot_s * tokens_out
         return 1.0 / expected_s**2
 
-    def solve(
-        self,
-        gram: NDArray[np.float64],
-        moment: NDArray[np.float64],
-        *,
-        count: float,
-        near: TimeShape | None = None,
-        calls: float = _PRIOR_CALLS,
-    ) -> TimeShape:
-        """Return the shape that fits sums of w·xxᵀ and w·xy over x = [1, tokens_in, tokens_out], none negative.
+    def solve(self, sums: TimeSums, *, near: TimeShape | None = None, calls: float = _PRIOR_CALLS) -> TimeShape:
+        """Return the shape that fits `sums`, none of it negative.
 
         Parameters
         ----------
-        gram, moment
-            The sums, of shapes (3, 3) and (3,).
-        count
-            How many calls they are of.
+        sums
+            What is known of calls.
         near
             What is assumed without any calls; None: the prior.
         calls
             How many average calls that is worth.
         """
         mean = self._mean if near is None else (near.base_s, near.per_token_in_s, near.per_token_out_s)
-        rows, right = gram.tolist(), moment.tolist()
-        for place, unit in enumerate(self._unit):
-            strength = calls * (rows[place][place] + unit) / (count + 1.0)
-            rows[place][place] += strength
-            right[place] += strength * mean[place]
-        times = _non_negative_solution(rows, right)
+        share = calls / (sums.calls + 1.0)
+        a, b, c, d, e, f = sums.gram
+        u, v, w = sums.moment
+        unit = self._unit
+        first, second, third = share * (a + unit[0]), share * (d + unit[1]), share * (f + unit[2])
+        times = _non_negative_solution(
+            (a + first, b, c, d + second, e, f + third),
+            (u + first * mean[0], v + second * mean[1], w + third * mean[2]),
+        )
         return TimeShape(
             base_s=max(times[0], _MIN_FACTOR * self.ttft_s),
             per_token_in_s=times[1],
@@ -106,31 +99,79 @@ class ShapePrior:
         )
 
 
-def _non_negative_solution(rows: list[list[float]], right: list[float]) -> list[float]:
+class TimeSums:
+    """Decayed sums of w·xxᵀ and w·xy over x = [1, tokens_in, tokens_out] and times y, and of calls.
+
+    In Python's floats: for so few numbers NumPy takes ten times as long.
+
+    Parameters
+    ----------
+    calls
+        Number of calls.
+    gram
+        The six different sums of w·xxᵀ: of the first row, of the second from the diagonal on, of the third.
+    moment
+        The three sums of w·xy.
+    """
+
+    __slots__ = ("calls", "gram", "moment")
+
+    def __init__(self, *, calls: float = 0.0, gram: Sequence[float] = (0.0,) * 6, moment: Sequence[float] = (0.0,) * 3):
+        self.calls = calls
+        self.gram = list(gram)
+        self.moment = list(moment)
+
+    def decay(self, kept: float) -> None:
+        """Keep the share `kept` of what is known."""
+        self.calls *= kept
+        self.gram = [kept * one for one in self.gram]
+        self.moment = [kept * one for one in self.moment]
+
+    def add(self, x: tuple[float, float, float], time_s: float, weight: float) -> None:
+        """Add a time of a call, or of a part of it; `calls` stays."""
+        one, tokens_in, tokens_out = x
+        first, second, third = weight * one, weight * tokens_in, weight * tokens_out
+        a, b, c, d, e, f = self.gram
+        self.gram = [
+            a + first * one,
+            b + first * tokens_in,
+            c + first * tokens_out,
+            d + second * tokens_in,
+            e + second * tokens_out,
+            f + third * tokens_out,
+        ]
+        a, b, c = self.moment
+        self.moment = [a + first * time_s, b + second * time_s, c + third * time_s]
+
+    def __add__(self, other: TimeSums) -> TimeSums:
+        return TimeSums(
+            calls=self.calls + other.calls,
+            gram=[one + another for one, another in zip(self.gram, other.gram, strict=True)],
+            moment=[one + another for one, another in zip(self.moment, other.moment, strict=True)],
+        )
+
+
+def _non_negative_solution(gram: _Gram, right: tuple[float, float, float]) -> tuple[float, float, float]:
     """Solve for three unknowns; what would be negative is 0, and the rest solved without it."""
-    # In Python's floats: for so few numbers NumPy takes ten times as long. Scaled to a unit diagonal, since tokens and
-    # seconds differ by many orders of magnitude.
-    scale = [math.sqrt(rows[place][place]) for place in range(3)]
-    free = [0, 1, 2]
     while True:
-        matrix = [[rows[i][j] / (scale[i] * scale[j]) for j in free] for i in free]
-        solved = _solution(matrix, [right[i] / scale[i] for i in free])
-        if min(solved, default=0.0) >= 0.0:
-            found = dict(zip(free, solved, strict=True))
-            return [found.get(place, 0.0) / scale[place] for place in range(3)]
-        free = [place for place, time in zip(free, solved, strict=True) if time >= 0.0]
+        times = _solution(gram, right)
+        if min(times) >= 0.0:
+            return times
+        # Without anything beside the diagonal and on the right, an unknown is 0 and touches no other.
+        p, q, r = (float(time >= 0.0) for time in times)
+        a, b, c, d, e, f = gram
+        gram = a, b * p * q, c * p * r, d, e * q * r, f
+        right = right[0] if p else 0.0, right[1] if q else 0.0, right[2] if r else 0.0
 
 
-def _solution(matrix: list[list[float]], right: list[float]) -> list[float]:
-    """Solve a positive definite system by elimination."""
-    size = len(right)
-    for i in range(size):
-        for j in range(i + 1, size):
-            factor = matrix[j][i] / matrix[i][i]
-            for k in range(i, size):
-                matrix[j][k] -= factor * matrix[i][k]
-            right[j] -= factor * right[i]
-    for i in reversed(range(size)):
-        rest = sum(matrix[i][k] * right[k] for k in range(i + 1, size))
-        right[i] = (right[i] - rest) / matrix[i][i]
-    return right
+def _solution(gram: _Gram, right: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Solve a positive definite system by elimination, which no difference of scale between the unknowns disturbs."""
+    a, b, c, d, e, f = gram
+    u, v, w = right
+    second, third = b / a, c / a
+    d, e, f = d - second * b, e - second * c, f - third * c
+    v, w = v - second * u, w - third * u
+    last = e / d
+    z = (w - last * v) / (f - last * e)
+    y = (v - e * z) / d
+    return (u - b * y - c * z) / a, y, z
