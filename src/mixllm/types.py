@@ -14,6 +14,7 @@ __all__ = [
     "Capability",
     "Decision",
     "DecisionRecord",
+    "Endpoint",
     "Estimate",
     "Feedback",
     "FeedbackKind",
@@ -54,6 +55,14 @@ class Capability(StrEnum):
     VISION = "vision"
     JSON = "json"
     AUDIO = "audio"
+
+
+class Endpoint(StrEnum):
+    """What an LLM can be called for: the paths of OpenAI's API that its server has."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+    EMBEDDINGS = "embeddings"
 
 
 class Secret:
@@ -105,6 +114,8 @@ class Query(Value, frozen=True, kw_only=True):
         The request's own limit on the answer's length, if any.
     needs
         Capabilities that the LLM must have.
+    endpoints
+        What the LLM may be called for; it must serve one of them.
     allowed_llms
         Names of the LLMs that may answer; None allows the whole pool.
     max_cost_usd
@@ -133,6 +144,7 @@ class Query(Value, frozen=True, kw_only=True):
     prompt_chars: int | None = None
     max_tokens_out: int | None = None
     needs: frozenset[Capability] = frozenset()
+    endpoints: frozenset[Endpoint] = frozenset({Endpoint.CHAT})
     allowed_llms: frozenset[str] | None = None
     max_cost_usd: float | None = None
     min_quality: float | None = None
@@ -252,6 +264,8 @@ class LLMSpec(Value, frozen=True, kw_only=True):
         Most tokens of prompt and answer together; None: not known, never a reason to refuse.
     capabilities
         What it can do beyond plain text.
+    endpoints
+        What it can be called for; nothing is routed to one that has none, such as a generator of images.
     max_in_flight
         Calls that it serves at the same time before further ones wait; None: not known.
     requests_per_minute, tokens_per_minute
@@ -272,6 +286,7 @@ class LLMSpec(Value, frozen=True, kw_only=True):
     price: Price | None = None
     context_window: int | None = None
     capabilities: frozenset[Capability] = frozenset({Capability.TOOLS, Capability.JSON})
+    endpoints: frozenset[Endpoint] = frozenset({Endpoint.CHAT})
     max_in_flight: int | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None

@@ -64,7 +64,7 @@ CHOICES: dict[str, bytes] = {
     "tool calls": b'{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function",'
     b'"function":{"name":"f","arguments":"{\\"a\\": 1.0}"}},{"id":"2","type":"function","function":{"name":"g",'
     b'"arguments":"{}"}}]},"finish_reason":"tool_calls"}',
-    "refusal": b'{"index":0,"message":{"role":"assistant","content":null,"refusal":"I cannot."},"finish_reason":"stop"}',
+    "refusal": b'{"index":0,"message":{"role":"assistant","content":null,"refusal":"No."},"finish_reason":"stop"}',
     "filtered": b'{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"content_filter",'
     b'"content_filter_results":{"hate":{"filtered":true}}}',
     "logprobs": b'{"index":0,"message":' + MESSAGE + b',"logprobs":{"content":[{"token":"hi","logprob":-0.10,'
@@ -78,10 +78,14 @@ USAGE = b'{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12,"completion
 
 EVENTS: dict[str, tuple[bytes, ...]] = {
     "parallel tool calls": (
-        b'{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"1",'
-        b'"type":"function","function":{"name":"f","arguments":""}}]}}]}',
-        b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"2","function":{"name":"g","arguments":"{"}},'
-        b'{"index":0,"function":{"arguments":"{\\"a\\""}}]}}]}',
+        (
+            b'{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"1",'
+            b'"type":"function","function":{"name":"f","arguments":""}}]}}]}'
+        ),
+        (
+            b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"2","function":{"name":"g","arguments":"{"}},'
+            b'{"index":0,"function":{"arguments":"{\\"a\\""}}]}}]}'
+        ),
         b'{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}',
     ),
     "choices side by side": (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from mixllm.types import Forecast, LLMSpec, Query
+from mixllm.types import Endpoint, Forecast, LLMSpec, Query
 
-__all__ = ["asks_little", "why_ineligible"]
+__all__ = ["asks_little", "takes_much", "why_ineligible"]
+
+_CHAT = frozenset({Endpoint.CHAT})
 
 
 def asks_little(query: Query) -> bool:
-    """Return whether nothing but a context window can rule out an LLM for `query`, as with most queries.
+    """Return whether nothing can rule out an LLM that `takes_much` for `query`, as with most queries.
 
     Examples
     --------
@@ -22,13 +24,25 @@ def asks_little(query: Query) -> bool:
         and query.min_quality is None
         and query.max_latency_s is None
         and query.max_ttft_s is None
+        and query.endpoints == _CHAT
     )
+
+
+def takes_much(spec: LLMSpec) -> bool:
+    """Return whether `spec` takes every query that `asks_little`: it chats, and no context window is known.
+
+    Examples
+    --------
+    >>> takes_much(LLMSpec(name="a")), takes_much(LLMSpec(name="a", context_window=8000))
+    (True, False)
+    """
+    return spec.context_window is None and Endpoint.CHAT in spec.endpoints
 
 
 def why_ineligible(query: Query, spec: LLMSpec, forecast: Forecast) -> str | None:
     """Return why `spec` cannot take `query`, or None where it can.
 
-    Checked in this order: allowed LLMs, capabilities, context window, cost, quality, latency.
+    Checked in this order: allowed LLMs, endpoints, capabilities, context window, cost, quality, latency.
 
     Examples
     --------
@@ -40,6 +54,8 @@ def why_ineligible(query: Query, spec: LLMSpec, forecast: Forecast) -> str | Non
     """
     if query.allowed_llms is not None and spec.name not in query.allowed_llms:
         return "not among the allowed LLMs"
+    if query.endpoints.isdisjoint(spec.endpoints):
+        return f"does not serve {' or '.join(sorted(query.endpoints))}"
     missing = query.needs - spec.capabilities
     if missing:
         return f"cannot do {', '.join(sorted(missing))}"

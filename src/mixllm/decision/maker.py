@@ -10,7 +10,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.decision.constraints import asks_little, why_ineligible
+from mixllm.decision.constraints import asks_little, takes_much, why_ineligible
 from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.out_of_domain import OutOfDomainRule, Outside
 from mixllm.decision.score import ScoreWeights, score
@@ -168,7 +168,7 @@ class DecisionMaker:
 
     @staticmethod
     def _sieve(query: Query, specs: Sequence[LLMSpec], forecasts: Forecasts) -> tuple[Sequence[int], list[Ineligible]]:
-        if asks_little(query) and all(spec.context_window is None for spec in specs):
+        if asks_little(query) and all(takes_much(spec) for spec in specs):
             return range(len(specs)), []
         eligible: list[int] = []
         ineligible: list[Ineligible] = []

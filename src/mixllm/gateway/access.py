@@ -21,6 +21,7 @@ __all__ = ["KeyGuard", "is_loopback", "key_id_of", "key_name"]
 
 _HAS_PORT = re.compile(r":\d*$")
 _OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+_ANTHROPIC_PATH = "/v1/messages"
 _KEY_ID = "mixllm_key_id"
 
 
@@ -46,14 +47,14 @@ class KeyGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
         if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
-            key_id, refusal = self._admitted(Headers(scope=scope))
+            key_id, refusal = self._admitted(Headers(scope=scope), scope["path"])
             scope.setdefault("state", {})[_KEY_ID] = key_id
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
-    def _admitted(self, headers: Headers) -> tuple[str, Response | None]:
+    def _admitted(self, headers: Headers, path: str) -> tuple[str, Response | None]:
         """Return the name of the key that asks, and the refusal where it may not."""
         if not self._digests:
             host = headers.get("host", "")
@@ -65,9 +66,8 @@ class KeyGuard:
                 " Use http://127.0.0.1, or configure a key.",
                 code="host_not_allowed",
             )
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        digest = _digest(key.strip())
-        if scheme.lower() == "bearer" and self._valid(digest):
+        digest = _digest(_presented(headers, path))
+        if self._valid(digest):
             return self._names[digest], None
         return "", problem(
             401,
@@ -98,6 +98,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def _presented(headers: Headers, path: str) -> str:
+    """Return the key that a request presents; Anthropic's clients have a header of their own for it."""
+    if path.startswith(_ANTHROPIC_PATH) and "x-api-key" in headers:
+        return headers["x-api-key"].strip()
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _digest(key: str) -> bytes:

@@ -20,6 +20,7 @@ from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, Unsupport
 from mixllm.gateway.budget import get_budget
 from mixllm.gateway.chat import chat_completions
 from mixllm.gateway.decisions import get_decision, post_route
+from mixllm.gateway.embeddings import embeddings
 from mixllm.gateway.feedback import post_feedback
 from mixllm.gateway.health import live, metrics, ready
 from mixllm.gateway.judge import Judge
@@ -105,6 +106,7 @@ def create_app(
 
 _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("POST", "/v1/chat/completions", chat_completions),
+    ("POST", "/v1/embeddings", embeddings),
     ("POST", "/v1/feedback", post_feedback),
     ("POST", "/v1/route", post_route),
     ("GET", "/v1/decisions/{decision_id}", get_decision),

@@ -13,15 +13,15 @@ from starlette.types import Receive, Scope, Send
 
 from mixllm.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeoutError
 from mixllm.gateway.answers import StoppingError, error_event, error_response, raw_response
+from mixllm.gateway.dialect import EMBEDDINGS
 from mixllm.gateway.requests import ChatRequest
 from mixllm.gateway.state import GatewayState
-from mixllm.gateway.usage import Usage, read_answer, read_chunk, with_model
+from mixllm.gateway.usage import Usage
 from mixllm.gateway.watching import WatchedCall
 from mixllm.types import Decision, LLMSpec, Outcome, OutcomeStatus
 
 __all__ = ["Call"]
 
-_PATH = "/chat/completions"
 _DONE = b"[DONE]"
 
 
@@ -54,6 +54,7 @@ class Call:
         self.chat = chat
         self.decision = decision
         self.spec = spec
+        self.dialect = chat.dialect
         self.started_s = started_s
         self.watched = watched
         self.called_s = started_s
@@ -79,14 +80,14 @@ class Call:
             raise
 
     async def _complete(self, body: bytes) -> Response:
-        reply = await self.state.client.complete(self.spec, path=_PATH, body=body)
+        reply = await self.state.client.complete(self.spec, path=self.dialect.path, body=body)
         answered_s = time.perf_counter()
-        answer = read_answer(reply.body)
+        answer = self.dialect.read_answer(reply.body)
         outcome = self._record(OutcomeStatus.OK, usage=answer.usage, ended_s=answered_s)
         if self.watched is not None:
             self.watched.read_body(reply.body)
             self.watched.answered(answer.usage)
-        content = reply.body if answer.model == self.spec.name else with_model(reply.body, self.spec.name)
+        content = reply.body if answer.model == self.spec.name else self.dialect.named(reply.body, self.spec.name)
         headers = self._headers(answered_s=answered_s)
         if outcome is not None and outcome.cost_usd is not None:
             headers["x-mixllm-cost-usd"] = f"{outcome.cost_usd:.9f}"
@@ -95,7 +96,9 @@ class Call:
     async def _stream(self, body: bytes) -> Response:
         held = AsyncExitStack()
         try:
-            upstream = await held.enter_async_context(self.state.client.stream(self.spec, path=_PATH, body=body))
+            upstream = await held.enter_async_context(
+                self.state.client.stream(self.spec, path=self.dialect.path, body=body)
+            )
             events = upstream.events()
             # Only with the first event in hand is it known that there is an answer: until then an error has a status.
             first = await anext(events, _DONE)
@@ -117,13 +120,13 @@ class Call:
         data = first
         try:
             while data != _DONE:
-                chunk = read_chunk(data)
+                chunk = self.dialect.read_event(data)
                 chunks += bool(chunk.choices)
                 usage = chunk.usage or usage
                 if self.watched is not None and chunk.choices:
                     self.watched.read_choices(chunk.choices)
                 if chunk.choices or chunk.usage is None or self.chat.wants_usage:
-                    yield _event(self._named(data, chunk.model))
+                    yield self.dialect.event(self._named(data, chunk.model))
                 data = await anext(events, _DONE)
         except UpstreamError as error:
             self._record_failure(OutcomeStatus.BROKEN_STREAM, error, usage=usage)
@@ -132,13 +135,13 @@ class Call:
         self._record(OutcomeStatus.OK, usage=usage, chunks=chunks)
         if self.watched is not None:
             self.watched.answered(usage)
-        yield _event(_DONE)
+        yield self.dialect.event(_DONE)
 
     def _named(self, data: bytes, model: str | None) -> bytes:
         if model is None or model == self.spec.name:
             return data
         try:
-            return with_model(data, self.spec.name)
+            return self.dialect.named(data, self.spec.name)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UpstreamProtocolError(self.spec.name, "its stream holds an event that is not UTF-8.") from error
 
@@ -172,7 +175,7 @@ class Call:
                 tokens_out=tokens_out,
                 cached_tokens_in=usage.cached_tokens_in if usage else 0,
                 reasoning_tokens=usage.reasoning_tokens if usage else 0,
-                cost_usd=usage.cost_usd if usage else None,
+                cost_usd=self._cost_usd(usage) if usage else None,
                 latency_s=(ended_s or time.perf_counter()) - self.called_s,
                 ttft_s=None if self.first_s is None else self.first_s - self.called_s,
                 streamed=self.chat.stream,
@@ -181,6 +184,13 @@ class Call:
         )
         self.state.metrics.observe(outcome)
         return outcome
+
+    def _cost_usd(self, usage: Usage) -> float | None:
+        """Return the billed cost; None where the tokens have to tell it, which an embedding's prompt alone does."""
+        price = self.spec.price
+        if usage.cost_usd is None and self.dialect is EMBEDDINGS and price is not None and usage.prompt_tokens:
+            return price.cost_usd(tokens_in=usage.prompt_tokens, tokens_out=0)
+        return usage.cost_usd
 
     def _headers(self, *, answered_s: float) -> dict[str, str]:
         overhead_s = time.perf_counter() - self.started_s - (answered_s - self.called_s)
@@ -212,11 +222,6 @@ class _StreamedAnswer(StreamingResponse):
         finally:
             # Closes the connection, which cancels the LLM's work where it still goes on.
             await self._close()
-
-
-def _event(data: bytes) -> bytes:
-    # What an endpoint sent over several lines has to stay on lines of data.
-    return b"data: " + (data.replace(b"\n", b"\ndata: ") if b"\n" in data else data) + b"\n\n"
 
 
 def _header_safe(text: str) -> str:

@@ -1,10 +1,12 @@
-"""``POST /v1/chat/completions``: decide, call, answer, record."""
+"""``POST /v1/chat/completions``: decide, call, answer, record; the other endpoints do so by `answer` too."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,12 +17,13 @@ from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.calls import Call
 from mixllm.gateway.deciding import decide
 from mixllm.gateway.departure import ClientLeftError, LeaveWatch
+from mixllm.gateway.dialect import CHAT
 from mixllm.gateway.requests import ChatRequest, read_chat_request
 from mixllm.gateway.state import state_of
 from mixllm.router import RouterCore
 from mixllm.types import Decision, LLMSpec, Outcome, OutcomeStatus
 
-__all__ = ["chat_completions"]
+__all__ = ["answer", "answer_chat", "chat_completions"]
 
 _CLIENT_LEFT = 499
 """nginx's status for a client that went away; nobody reads it."""
@@ -29,13 +32,45 @@ _CLIENT_LEFT = 499
 async def chat_completions(request: Request) -> Response:
     """Answer a chat request with the LLM that the router decides on."""
     started_s = time.perf_counter()
-    state = state_of(request)
-    chat = read_chat_request(
-        await read_fields(request), trade_off=state.router.maker.weights.trade_off, key_id=key_id_of(request)
+    return await answer_chat(request, await read_fields(request), started_s=started_s)
+
+
+async def answer_chat(request: Request, fields: dict[str, msgspec.Raw], *, started_s: float) -> Response:
+    """Answer the chat request that `fields` are; `started_s` is when it came, on `time.perf_counter`'s clock."""
+    trade_off = state_of(request).router.maker.weights.trade_off
+    return await answer(
+        request, read_chat_request(fields, trade_off=trade_off, key_id=key_id_of(request)), started_s=started_s
     )
+
+
+async def answer(
+    request: Request,
+    chat: ChatRequest,
+    *,
+    started_s: float,
+    suited: Callable[[LLMSpec], ChatRequest] | None = None,
+) -> Response:
+    """Decide on `chat`, call the LLM, and return its answer.
+
+    Parameters
+    ----------
+    request
+        The request that it came in.
+    chat
+        What is decided on.
+    started_s
+        When it came, on the clock of `time.perf_counter`.
+    suited
+        Gives what is sent, in the form that suits the LLM; None: `chat` itself.
+    """
+    state = state_of(request)
     decision, spec = await _decide(state.router, chat)
     state.metrics.observe_decision(decision)
-    watched = None if state.watch is None else state.watch.begin(chat, decision, asker=_asker(request))
+    if suited is not None:
+        chat = suited(spec)
+    watched = None
+    if state.watch is not None and chat.dialect is CHAT:
+        watched = state.watch.begin(chat, decision, asker=_asker(request))
     call = Call(state=state, chat=chat, decision=decision, spec=spec, started_s=started_s, watched=watched)
     try:
         with LeaveWatch(request.receive):

@@ -9,12 +9,22 @@ import msgspec
 
 from mixllm.encoders import query_from_messages
 from mixllm.gateway.bodies import InvalidBodyError, decode
-from mixllm.gateway.profiles import AUTO, read_profile
+from mixllm.gateway.dialect import CHAT, Dialect
+from mixllm.gateway.profiles import AUTO, Profile, read_profile
 from mixllm.types import Capability, LLMSpec, Query
 
-__all__ = ["ChatRequest", "read_chat_request"]
+__all__ = [
+    "OWN_FIELD",
+    "ChatRequest",
+    "Wishes",
+    "optional_field",
+    "read_chat_request",
+    "read_model",
+    "read_wishes",
+    "wishful",
+]
 
-_OWN_FIELD = "mixllm"
+OWN_FIELD = "mixllm"
 """Field of the body that speaks to the gateway; it is not passed on."""
 
 _HUMAN = "user"
@@ -60,6 +70,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         Whether it wants the usage at the end of the stream.
     ends_with_user
         Whether the last message is a user's.
+    dialect
+        The endpoint that it is for, and how its answers are read.
     """
 
     fields: dict[str, msgspec.Raw]
@@ -68,12 +80,13 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     wants_usage: bool
     ends_with_user: bool = True
+    dialect: Dialect = CHAT
 
     def body_for(self, spec: LLMSpec) -> bytes:
         """Return the body for `spec`: as it came, with its model's name and a wish for the stream's usage."""
         fields = dict(self.fields)
         fields["model"] = msgspec.Raw(msgspec.json.encode(spec.upstream_model))
-        if self.stream and spec.stream_usage and not self.wants_usage:
+        if self.stream and self.dialect is CHAT and spec.stream_usage and not self.wants_usage:
             fields["stream_options"] = self._options_with_usage()
         return msgspec.json.encode(fields)
 
@@ -104,29 +117,16 @@ def read_chat_request(
     InvalidBodyError, InvalidValueError
         Where a field that the gateway needs is missing or wrong; names it.
     """
-    model = _model(fields, default=AUTO if routing_only else None)
+    model = read_model(fields, default=AUTO if routing_only else None)
     profile = read_profile(model, trade_off=trade_off)
-    wishes = decode(fields[_OWN_FIELD], Wishes, field=_OWN_FIELD) if _OWN_FIELD in fields else Wishes()
-    options = _optional(fields, "stream_options", _StreamOptions)
+    wishes = read_wishes(fields)
+    options = optional_field(fields, "stream_options", _StreamOptions)
     messages = _messages(fields)
-    stream: bool = _optional(fields, "stream", bool) or False
-    query = query_from_messages(
-        messages,
-        needs=_needs(fields),
-        max_tokens_out=_max_tokens_out(fields),
-        allowed_llms=wishes.allowed_llms,
-        max_cost_usd=wishes.max_cost_usd,
-        min_quality=wishes.min_quality,
-        max_latency_s=wishes.max_latency_s,
-        max_ttft_s=wishes.max_ttft_s,
-        streamed=stream,
-        trade_off=wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None),
-    )
-    query = msgspec.structs.replace(query, key_id=key_id)
-    if profile is not None and profile.deadline_s is not None:
-        query = msgspec.structs.replace(query, deadline_s=profile.deadline_s)
+    stream: bool = optional_field(fields, "stream", bool) or False
+    query = query_from_messages(messages, needs=_needs(fields), max_tokens_out=_max_tokens_out(fields), streamed=stream)
+    query = wishful(query, wishes, profile, key_id=key_id)
     return ChatRequest(
-        fields={name: raw for name, raw in fields.items() if name != _OWN_FIELD},
+        fields={name: raw for name, raw in fields.items() if name != OWN_FIELD},
         query=query,
         llm=model if profile is None else None,
         stream=stream,
@@ -135,7 +135,29 @@ def read_chat_request(
     )
 
 
-def _model(fields: Mapping[str, msgspec.Raw], *, default: str | None) -> str:
+def wishful(query: Query, wishes: Wishes, profile: Profile | None, *, key_id: str) -> Query:
+    """Return `query` with what the request wishes for; its own λ goes before the profile's."""
+    trade_off = wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None)
+    return msgspec.structs.replace(
+        query,
+        allowed_llms=wishes.allowed_llms,
+        max_cost_usd=wishes.max_cost_usd,
+        min_quality=wishes.min_quality,
+        max_latency_s=wishes.max_latency_s,
+        max_ttft_s=wishes.max_ttft_s,
+        trade_off=trade_off,
+        deadline_s=profile.deadline_s if profile else None,
+        key_id=key_id,
+    )
+
+
+def read_wishes(fields: Mapping[str, msgspec.Raw]) -> Wishes:
+    """Return the constraints for this request alone; raises `InvalidBodyError` where they mean nothing."""
+    return decode(fields[OWN_FIELD], Wishes, field=OWN_FIELD) if OWN_FIELD in fields else Wishes()
+
+
+def read_model(fields: Mapping[str, msgspec.Raw], *, default: str | None = None) -> str:
+    """Return the name of the LLM, or of the routing model; raises `InvalidBodyError` where there is none."""
     model = decode(fields["model"], str, field="model") if "model" in fields else default
     if model:
         return model
@@ -152,19 +174,19 @@ def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, Any]]:
 
 def _needs(fields: Mapping[str, msgspec.Raw]) -> frozenset[Capability]:
     needs = set()
-    if _optional(fields, "tools", list[msgspec.Raw]) or _optional(fields, "functions", list[msgspec.Raw]):
+    if optional_field(fields, "tools", list[msgspec.Raw]) or optional_field(fields, "functions", list[msgspec.Raw]):
         needs.add(Capability.TOOLS)
-    answer_format = _optional(fields, "response_format", _AnswerFormat)
+    answer_format = optional_field(fields, "response_format", _AnswerFormat)
     if answer_format and answer_format.type in {"json_object", "json_schema"}:
         needs.add(Capability.JSON)
-    if "audio" in (_optional(fields, "modalities", list[str]) or []):
+    if "audio" in (optional_field(fields, "modalities", list[str]) or []):
         needs.add(Capability.AUDIO)
     return frozenset(needs)
 
 
 def _max_tokens_out(fields: Mapping[str, msgspec.Raw]) -> int | None:
     for name in ("max_completion_tokens", "max_tokens"):
-        limit: int | None = _optional(fields, name, int)
+        limit: int | None = optional_field(fields, name, int)
         if limit is not None:
             if limit < 1:
                 raise InvalidBodyError(f"{name} must be >= 1; got {limit}.", param=name)
@@ -172,5 +194,6 @@ def _max_tokens_out(fields: Mapping[str, msgspec.Raw]) -> int | None:
     return None
 
 
-def _optional(fields: Mapping[str, msgspec.Raw], name: str, kind: Any) -> Any:
+def optional_field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any) -> Any:
+    """Return a field as a `kind`, None where it is null or missing; raises `InvalidBodyError` naming it."""
     return decode(fields[name], kind | None, field=name) if name in fields else None
