@@ -28,6 +28,7 @@ from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm, update_llm
 from mixllm.gateway.messages import count_tokens, messages
 from mixllm.gateway.metrics import Metrics
+from mixllm.gateway.responses import responses
 from mixllm.gateway.signals import Signals
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.states import get_state, list_states, release_state, roll_back_state
@@ -110,6 +111,7 @@ _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("POST", "/v1/embeddings", embeddings),
     ("POST", "/v1/messages", messages),
     ("POST", "/v1/messages/count_tokens", count_tokens),
+    ("POST", "/v1/responses", responses),
     ("POST", "/v1/feedback", post_feedback),
     ("POST", "/v1/route", post_route),
     ("GET", "/v1/decisions/{decision_id}", get_decision),

@@ -67,7 +67,11 @@ async def answer(
     decision, spec = await _decide(state.router, chat)
     state.metrics.observe_decision(decision)
     if suited is not None:
-        chat = suited(spec)
+        try:
+            chat = suited(spec)
+        except BaseException:
+            state.router.record(decision.decision_id, Outcome(status=OutcomeStatus.CANCELLED))
+            raise
     watched = None
     if state.watch is not None and chat.dialect is CHAT:
         watched = state.watch.begin(chat, decision, asker=_asker(request))
