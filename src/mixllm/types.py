@@ -36,6 +36,7 @@ __all__ = [
     "StoredDecision",
     "TagWeight",
     "Value",
+    "WarmPrefix",
 ]
 
 MAX_NAME_CHARS = 200
@@ -99,6 +100,24 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the value objects: frozen, slotted, keyword-only, compared by content."""
 
 
+class WarmPrefix(Value, frozen=True, kw_only=True):
+    """The beginning of a prompt that an LLM's provider may still have in its cache.
+
+    Parameters
+    ----------
+    llm
+        The LLM.
+    tokens
+        How long it is.
+    """
+
+    llm: str
+    tokens: int
+
+    def __post_init__(self) -> None:
+        _count_in_range("tokens", self.tokens, 0)
+
+
 class Query(Value, frozen=True, kw_only=True):
     """One request, as the router sees it.
 
@@ -132,6 +151,8 @@ class Query(Value, frozen=True, kw_only=True):
         Whether the answer is wanted as a stream.
     key_id
         Who asks: a name of the API key that is not the key itself; empty where there is none.
+    warm
+        What the LLM of the conversation's last turn may have in its cache: it is expected to charge less for that.
 
     Examples
     --------
@@ -154,6 +175,7 @@ class Query(Value, frozen=True, kw_only=True):
     deadline_s: float | None = None
     streamed: bool = False
     key_id: str = ""
+    warm: WarmPrefix | None = None
 
     def __post_init__(self) -> None:
         _check_key_id(self.key_id)

@@ -198,6 +198,7 @@ class Gateway:
             llm_keys=LLMKeyRules.from_config(self.config),
             signals=self.config.signals,
             judge=self.llm_judge,
+            conversations=self.config.routing.conversations,
         )
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"

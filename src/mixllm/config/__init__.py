@@ -1,6 +1,7 @@
 """The configuration: one YAML file, and ``MIXLLM_*`` variables over it."""
 
 from mixllm.config.budget import BudgetConfig, KeyBudgetConfig
+from mixllm.config.conversations import ConversationsConfig
 from mixllm.config.key_names import key_name
 from mixllm.config.pool import ModelEntry, ModelInfo, ModelParams
 from mixllm.config.reading import decode_model_entry, load_config, parse_config
@@ -24,6 +25,7 @@ from mixllm.config.signals import ImplicitSignal, JudgeConfig, SignalsConfig
 __all__ = [
     "BudgetConfig",
     "Config",
+    "ConversationsConfig",
     "DomainConfig",
     "EncoderConfig",
     "FeedbackConfig",

@@ -12,13 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from mixllm.config import GatewayConfig, SignalsConfig
+from mixllm.config import ConversationsConfig, GatewayConfig, SignalsConfig
 from mixllm.errors import MixLLMError
 from mixllm.gateway.access import KeyGuard
 from mixllm.gateway.answers import error_response, problem
 from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
 from mixllm.gateway.budget import get_budget
 from mixllm.gateway.chat import chat_completions
+from mixllm.gateway.conversations import ConversationMemory
 from mixllm.gateway.decisions import get_decision, post_route
 from mixllm.gateway.embeddings import embeddings
 from mixllm.gateway.feedback import post_feedback
@@ -52,6 +53,7 @@ def create_app(
     llm_keys: LLMKeyRules | None = None,
     signals: SignalsConfig | None = None,
     judge: Judge | None = None,
+    conversations: ConversationsConfig | None = None,
 ) -> ASGIApp:
     """Return the gateway over `router` and `client`; it closes neither.
 
@@ -71,6 +73,8 @@ def create_app(
         Which events of the traffic count as feedback; None counts none.
     judge
         Judges a share of the answers; it works while the application runs.
+    conversations
+        How far a conversation stays with its LLM; None takes the defaults.
     """
 
     @asynccontextmanager
@@ -90,6 +94,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    conversations = conversations or ConversationsConfig()
     gateway_metrics = Metrics(router=router)
     watch = None
     if judge is not None or (signals is not None and signals.implicit):
@@ -102,6 +107,7 @@ def create_app(
         metrics=gateway_metrics,
         llm_keys=llm_keys or LLMKeyRules(),
         watch=watch,
+        conversations=ConversationMemory(config=conversations, clock=router.clock) if conversations.sticky else None,
     )
     return KeyGuard(app=app, keys=keys)
 

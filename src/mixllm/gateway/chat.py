@@ -15,16 +15,18 @@ from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import StoppingError, error_response
 from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.calls import Call
+from mixllm.gateway.conversations import SESSION_HEADER, Conversation
 from mixllm.gateway.deciding import decide
 from mixllm.gateway.departure import ClientLeftError, LeaveWatch
-from mixllm.gateway.dialect import CHAT
+from mixllm.gateway.dialect import CHAT, EMBEDDINGS
 from mixllm.gateway.requests import ChatRequest, read_chat_request
 from mixllm.gateway.state import state_of
 from mixllm.router import RouterCore
 from mixllm.types import Decision, LLMSpec, Outcome, OutcomeStatus
 
-__all__ = ["answer", "answer_chat", "chat_completions"]
+__all__ = ["answer", "answer_chat", "chat_completions", "conversation_of"]
 
+_OK = 200
 _CLIENT_LEFT = 499
 """nginx's status for a client that went away; nobody reads it."""
 
@@ -64,7 +66,8 @@ async def answer(
         Gives what is sent, in the form that suits the LLM; None: `chat` itself.
     """
     state = state_of(request)
-    decision, spec = await _decide(state.router, chat)
+    conversation = conversation_of(request, chat)
+    decision, spec = await _decide(state.router, chat, conversation)
     state.metrics.observe_decision(decision)
     if suited is not None:
         try:
@@ -78,7 +81,10 @@ async def answer(
     call = Call(state=state, chat=chat, decision=decision, spec=spec, started_s=started_s, watched=watched)
     try:
         with LeaveWatch(request.receive):
-            return await call.answer()
+            response = await call.answer()
+            if conversation is not None and response.status_code == _OK:
+                conversation.answered(call.spec.name)
+            return response
     except ClientLeftError:
         return Response(status_code=_CLIENT_LEFT)
     except asyncio.CancelledError:
@@ -86,14 +92,22 @@ async def answer(
         return error_response(StoppingError())
 
 
+def conversation_of(request: Request, chat: ChatRequest) -> Conversation | None:
+    """Return the place of `chat` in its conversation; None where that does not matter."""
+    memory = state_of(request).conversations
+    if memory is None or chat.dialect is EMBEDDINGS:
+        return None
+    return memory.of(chat, session=request.headers.get(SESSION_HEADER), asker=_asker(request))
+
+
 def _asker(request: Request) -> str:
     """Return who asks: the name of the key, or without keys the address."""
     return key_id_of(request) or (request.client.host if request.client is not None else "")
 
 
-async def _decide(router: RouterCore, chat: ChatRequest) -> tuple[Decision, LLMSpec]:
+async def _decide(router: RouterCore, chat: ChatRequest, conversation: Conversation | None) -> tuple[Decision, LLMSpec]:
     while True:
-        decision = await decide(router, chat)
+        decision = await decide(router, chat, conversation=conversation)
         try:
             return decision, router.llm(decision.llm)
         except UnknownLLMError:

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
+import msgspec
+
+from mixllm.errors import NoEligibleLLMError
+from mixllm.gateway.conversations import Conversation
 from mixllm.gateway.requests import ChatRequest
 from mixllm.router import RouterCore
-from mixllm.types import Decision
+from mixllm.types import Decision, Query
 
 __all__ = ["decide"]
 
 
-async def decide(router: RouterCore, chat: ChatRequest, *, expect_outcome: bool = True) -> Decision:
-    """Return the router's decision on `chat`; raises as `RouterCore.route` does.
+async def decide(
+    router: RouterCore,
+    chat: ChatRequest,
+    *,
+    expect_outcome: bool = True,
+    conversation: Conversation | None = None,
+) -> Decision:
+    """Return the router's decision on `chat`, in its `conversation`; raises as `RouterCore.route` does.
 
-    A decision takes less than handing it to a thread, unless the encoder waits for another server or computes for long.
+    The LLM that an agent is at work with goes on, unless it cannot take the request.
     """
+    query = chat.query
+    if conversation is not None and conversation.turn is not None and chat.llm is None:
+        query = msgspec.structs.replace(query, warm=conversation.warm)
+        llm = conversation.agent_s_llm
+        if llm is not None and (query.allowed_llms is None or llm in query.allowed_llms):
+            alone = msgspec.structs.replace(query, allowed_llms=frozenset({llm}))
+            with suppress(NoEligibleLLMError):
+                return await _route(router, alone, llm=None, expect_outcome=expect_outcome)
+    return await _route(router, query, llm=chat.llm, expect_outcome=expect_outcome)
+
+
+async def _route(router: RouterCore, query: Query, *, llm: str | None, expect_outcome: bool) -> Decision:
+    # A decision takes less than handing it to a thread, unless the encoder waits for another server or computes long.
     if router.encoder.blocking:
-        return await asyncio.to_thread(router.route, chat.query, llm=chat.llm, expect_outcome=expect_outcome)
-    return router.route(chat.query, llm=chat.llm, expect_outcome=expect_outcome)
+        return await asyncio.to_thread(router.route, query, llm=llm, expect_outcome=expect_outcome)
+    return router.route(query, llm=llm, expect_outcome=expect_outcome)

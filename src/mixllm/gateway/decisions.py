@@ -10,6 +10,7 @@ from starlette.responses import Response
 from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import json_response
 from mixllm.gateway.bodies import read_fields
+from mixllm.gateway.chat import conversation_of
 from mixllm.gateway.deciding import decide
 from mixllm.gateway.requests import read_chat_request
 from mixllm.gateway.state import state_of
@@ -26,7 +27,8 @@ async def post_route(request: Request) -> Response:
         key_id=key_id_of(request),
         routing_only=True,
     )
-    return json_response(await decide(router, chat, expect_outcome=False))
+    conversation = conversation_of(request, chat)
+    return json_response(await decide(router, chat, expect_outcome=False, conversation=conversation))
 
 
 async def get_decision(request: Request) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mixllm.encoders import query_from_messages
+from mixllm.encoders import is_tool_result, query_from_messages
 from mixllm.gateway.bodies import InvalidBodyError, decode
 from mixllm.gateway.dialect import CHAT, Dialect
 from mixllm.gateway.profiles import AUTO, Profile, read_profile
@@ -39,6 +39,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     min_quality: float | None = None
     max_latency_s: float | None = None
     max_ttft_s: float | None = None
+    sticky: bool = True
 
 
 class _AnswerFormat(msgspec.Struct, frozen=True):
@@ -70,6 +71,10 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         Whether it wants the usage at the end of the stream.
     ends_with_user
         Whether the last message is a user's.
+    ends_with_tool
+        Whether the last message is the result of a tool: an agent goes on.
+    sticky
+        Whether the conversation so far may count.
     dialect
         The endpoint that it is for, and how its answers are read.
     """
@@ -80,6 +85,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     wants_usage: bool
     ends_with_user: bool = True
+    ends_with_tool: bool = False
+    sticky: bool = True
     dialect: Dialect = CHAT
 
     def body_for(self, spec: LLMSpec) -> bytes:
@@ -132,6 +139,8 @@ def read_chat_request(
         stream=stream,
         wants_usage=bool(options and options.include_usage),
         ends_with_user=messages[-1]["role"] == _HUMAN,  # query_from_messages has seen to it that there is one
+        ends_with_tool=is_tool_result(messages[-1]),
+        sticky=wishes.sticky,
     )
 
 

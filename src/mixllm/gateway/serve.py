@@ -73,6 +73,7 @@ def serve(
             llm_keys=LLMKeyRules.from_config(config),
             signals=config.signals,
             judge=_judge(config, router, judge_client),
+            conversations=config.routing.conversations,
         )
         server = _Server(
             uvicorn.Config(

@@ -14,6 +14,7 @@ from mixllm.interfaces import LLMClient
 from mixllm.router import RouterCore
 
 if TYPE_CHECKING:
+    from mixllm.gateway.conversations import ConversationMemory
     from mixllm.gateway.watching import Watch
 
 __all__ = ["GatewayState", "state_of"]
@@ -29,6 +30,7 @@ class GatewayState:
     metrics: Metrics
     llm_keys: LLMKeyRules
     watch: Watch | None = None
+    conversations: ConversationMemory | None = None
 
 
 def state_of(request: Request) -> GatewayState:

@@ -21,7 +21,7 @@ from mixllm.predictors import (
     length_features,
     tokens_from_log,
 )
-from mixllm.types import LLMSpec, Price
+from mixllm.types import LLMSpec, Price, WarmPrefix
 from mixllm.units import TOKENS_PER_MILLION
 
 __all__ = ["DEADLINE_QUANTILE", "Snapshot"]
@@ -141,6 +141,7 @@ class Snapshot:
         streamed: bool = False,
         now_s: float | None = None,
         tail: float = DEADLINE_QUANTILE,
+        warm: WarmPrefix | None = None,
     ) -> Forecasts:
         """Return what each LLM is expected to do, in the order of `specs`.
 
@@ -162,6 +163,8 @@ class Snapshot:
             Unix time; None: the time of the newest call.
         tail
             The probability with which the tails of latency are to hold, in (0, 1).
+        warm
+            What one LLM may have in its cache of the prompt; None: nothing.
 
         Notes
         -----
@@ -184,6 +187,8 @@ class Snapshot:
         if refused_s is not None:
             wait_s = np.maximum(wait_s, np.array(refused_s, np.float64))
         cost_usd = billed * (tokens_in * usd_in + tokens * usd_out)
+        if warm is not None:
+            cost_usd -= billed * self._saved_usd(warm, tokens_in)
         return Forecasts(
             quality=np.minimum(np.maximum(quality, 0.0), 1.0),
             quality_std=quality_std,
@@ -215,6 +220,16 @@ class Snapshot:
         if max_tokens_out is not None:
             tokens, std = np.minimum(tokens, float(max_tokens_out)), np.minimum(std, float(max_tokens_out))
         return np.asarray(tokens, np.float64), np.asarray(std, np.float64)
+
+    def _saved_usd(self, warm: WarmPrefix, tokens_in: int) -> NDArray[np.float64]:
+        """Return what each LLM charges less for what it has in its cache, shape (K,)."""
+        saved = np.zeros(len(self.specs))
+        for row, spec in enumerate(self.specs):
+            cached_usd = _price(spec).usd_per_million_tokens_cached_in
+            if spec.name == warm.llm and cached_usd is not None:
+                rate = max(_price(spec).usd_per_million_tokens_in - cached_usd, 0.0) / TOKENS_PER_MILLION
+                saved[row] = rate * min(warm.tokens, tokens_in)
+        return saved
 
     def _waits_s(self, service_s: NDArray[np.float64], in_flight: Sequence[int] | None) -> NDArray[np.float64]:
         waits_s = np.zeros(len(self.specs))

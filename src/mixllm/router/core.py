@@ -400,6 +400,7 @@ class RouterCore(RoutedPool):
                 streamed=query.streamed,
                 now_s=self.clock.time_s(),
                 tail=self.deadline_quantile,
+                warm=query.warm,
             )
             drawn = _Drawn(
                 forecasts=forecasts,

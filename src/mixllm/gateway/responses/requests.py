@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mixllm.clients.litellm_library import has_litellm
-from mixllm.encoders import query_from_messages
+from mixllm.encoders import is_tool_result, query_from_messages
 from mixllm.gateway.bodies import InvalidBodyError, decode
 from mixllm.gateway.profiles import read_profile
 from mixllm.gateway.requests import OWN_FIELD, ChatRequest, optional_field, read_model, read_wishes, wishful
@@ -72,6 +72,8 @@ def read_responses_request(fields: dict[str, msgspec.Raw], *, trade_off: float, 
         stream=stream,
         wants_usage=True,
         ends_with_user=messages[-1].get("role") == "user",
+        ends_with_tool=is_tool_result(messages[-1]),
+        sticky=wishes.sticky,
         dialect=RESPONSES,
     )
 
