@@ -277,7 +277,8 @@ class LLMSpec(Value, frozen=True, kw_only=True):
     model
         What its endpoint calls it; None takes `name`.
     api_base
-        Base URL of its OpenAI-compatible endpoint, ``/v1`` included; None where only the library is used.
+        Base URL of its OpenAI-compatible endpoint, ``/v1`` included; None where only the library is used, and for the
+        usual endpoint of a `provider`.
     api_key_env
         Name of the environment variable that holds its key. The key itself is not part of the spec.
     price
@@ -286,6 +287,9 @@ class LLMSpec(Value, frozen=True, kw_only=True):
         Most tokens of prompt and answer together; None: not known, never a reason to refuse.
     capabilities
         What it can do beyond plain text.
+    provider
+        The provider whose own protocol its endpoint speaks, by LiteLLM's name (``anthropic``, ``bedrock``); None:
+        OpenAI's.
     endpoints
         What it can be called for; nothing is routed to one that has none, such as a generator of images.
     max_in_flight
@@ -315,6 +319,7 @@ class LLMSpec(Value, frozen=True, kw_only=True):
     timeout_s: float = 120.0
     stream_usage: bool = True
     public_score: float | None = None
+    provider: str | None = None
 
     def __post_init__(self) -> None:
         if not (0 < len(self.name) <= MAX_NAME_CHARS and self.name.isprintable() and self.name.strip() == self.name):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import FrozenInstanceError
 
+import msgspec
 import numpy as np
 import pytest
 from tests.learning.world import DIMENSION, SPECS, PlainFeatures, World, events, spec
 
 from mixllm.learning import Learner, Snapshot
 from mixllm.predictors import expected_wait_s, length_features, tokens_from_log
-from mixllm.types import Outcome
+from mixllm.types import Outcome, Price, WarmPrefix
 
 FEATURES = PlainFeatures()
 
@@ -138,3 +139,19 @@ def test_bills_above_the_list_are_forecast() -> None:
     z = FEATURES.features(world.encoding())
     large = made.snapshot().forecasts(z, tokens_in=300)[2]
     assert large.cost_usd.mean == pytest.approx(1.5 * 10e-6 * (300 + large.tokens_out.mean), rel=0.08)
+
+
+def test_what_is_cached_is_charged_less() -> None:
+    price = Price(usd_per_million_tokens_in=3, usd_per_million_tokens_out=9, usd_per_million_tokens_cached_in=0.5)
+    specs = [msgspec.structs.replace(spec("caching"), price=price), spec("plain")]
+    snapshot = Learner(features=FEATURES, encoding_dimension=DIMENSION, specs=specs).snapshot()
+    z = FEATURES.features(World(2).encoding())
+    cold = snapshot.forecasts(z, tokens_in=4000).cost_usd
+    saved = [
+        (cold - snapshot.forecasts(z, tokens_in=4000, warm=WarmPrefix(llm=llm, tokens=tokens)).cost_usd).tolist()
+        for llm, tokens in (("caching", 3000), ("caching", 9000), ("plain", 3000), ("gone", 3000))
+    ]
+
+    assert saved[0] == pytest.approx([3000 * 2.5e-6, 0])
+    assert saved[1] == pytest.approx([4000 * 2.5e-6, 0])
+    assert saved[2] == saved[3] == [0, 0]

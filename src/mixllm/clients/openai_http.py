@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mixllm.clients.bodies import check_reply, read_bounded
 from mixllm.clients.failures import timed_out, translated
+from mixllm.clients.keys import key_for
 from mixllm.clients.open_stream import OpenStream
 from mixllm.clients.retry_after import retry_after_s
 from mixllm.clients.sse import DEFAULT_MAX_EVENT_BYTES
@@ -185,7 +186,7 @@ class OpenAIClient:
         if spec.api_base is None:
             raise UpstreamError(spec.name, "it has no api_base. Give it the base URL of its endpoint, /v1 included.")
         headers = {"Accept": accept}
-        key = self._key(spec)
+        key = key_for(spec, secrets=self.secrets, environ=self.environ)
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
         response = await self._open_session(spec).post(
@@ -219,21 +220,6 @@ class OpenAIClient:
             # Also where the rest of a long body is still to come: that connection is not worth keeping.
             response.release()
         raise UpstreamStatusError(spec.name, status, body, retry_after_s(headers, now_s=self.clock.time_s()))
-
-    def _key(self, spec: LLMSpec) -> str | None:
-        secret = self.secrets.get(spec.name)
-        if secret is not None:
-            source, key = "secrets", secret.reveal().strip()
-        elif spec.api_key_env is not None:
-            source = f"the environment variable {spec.api_key_env}"
-            key = self.environ.get(spec.api_key_env, "").strip()
-            if not key:
-                raise UpstreamError(spec.name, f"its key is missing. Set {source}.")
-        else:
-            return None
-        if not (key.isascii() and key.isprintable()):
-            raise UpstreamError(spec.name, f"its key holds characters that no header can carry. Correct {source}.")
-        return key
 
     def _open_session(self, spec: LLMSpec) -> aiohttp.ClientSession:
         session = self._session

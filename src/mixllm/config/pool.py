@@ -24,6 +24,11 @@ _PROVIDER_BASES = {
 """OpenAI-compatible providers that LiteLLM knows by prefix; any other needs an api_base."""
 
 
+_OTHER_PROTOCOLS = frozenset(
+    {"anthropic", "azure", "azure_ai", "bedrock", "cohere", "gemini", "sagemaker", "vertex_ai", "watsonx"}
+)
+"""Providers that are called in their own protocol, through LiteLLM."""
+
 _MODES = {
     "chat": Endpoint.CHAT,
     "completion": Endpoint.CHAT,
@@ -147,12 +152,13 @@ class ModelEntry(Section, frozen=True, kw_only=True):
     def spec(self) -> LLMSpec:
         """Return the entry as an LLM of the pool; raises `ConfigError` where it cannot be one."""
         params, info = self.litellm_params, self.model_info
-        model, api_base = self._endpoint()
+        provider, model, api_base = self._endpoint()
         try:
             return LLMSpec(
                 name=self.model_name,
                 model=model,
                 api_base=api_base,
+                provider=provider,
                 api_key_env=self._key_variable(),
                 price=self._price(),
                 context_window=info.max_input_tokens,
@@ -184,17 +190,21 @@ class ModelEntry(Section, frozen=True, kw_only=True):
             )
         return variable
 
-    def _endpoint(self) -> tuple[str, str]:
+    def _endpoint(self) -> tuple[str | None, str, str | None]:
+        """Return the provider where it has a protocol of its own, the model's name there, and the endpoint."""
         params = self.litellm_params
         provider, slash, bare = params.model.partition("/")
+        if slash and provider in _OTHER_PROTOCOLS:
+            return provider, bare, None if params.api_base is None else params.api_base.rstrip("/")
         known = bool(slash) and provider in _PROVIDER_BASES
         if params.api_base is not None:
-            return (bare if known else params.model), params.api_base.rstrip("/")
+            return None, (bare if known else params.model), params.api_base.rstrip("/")
         if known:
-            return bare, _PROVIDER_BASES[provider]
+            return None, bare, _PROVIDER_BASES[provider]
+        known_ones = ", ".join(sorted({*_PROVIDER_BASES, *_OTHER_PROTOCOLS}))
         raise ConfigError(
             f"model_list entry {self.model_name!r}: no api_base is given, and {params.model!r} names no provider with "
-            f"a known OpenAI-compatible endpoint ({', '.join(sorted(_PROVIDER_BASES))}). Give litellm_params.api_base."
+            f"a known endpoint ({known_ones}). Give litellm_params.api_base."
         )
 
     def _price(self) -> Price | None:

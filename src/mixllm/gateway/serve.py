@@ -13,13 +13,14 @@ import numpy as np
 import uvicorn
 
 from mixllm.assembly import Router
-from mixllm.clients import OpenAIClient
+from mixllm.clients import ClientByProvider, LiteLLMClient, OpenAIClient
 from mixllm.config import Config
 from mixllm.errors import ConfigError
 from mixllm.gateway.access import is_loopback
 from mixllm.gateway.app import create_app
 from mixllm.gateway.judge import Judge
 from mixllm.gateway.llm_keys import LLMKeyRules
+from mixllm.interfaces import LLMClient
 from mixllm.types import Secret
 
 __all__ = ["check_exposure", "resolve_keys", "serve"]
@@ -60,11 +61,9 @@ def serve(
         _listen(config.gateway.host, config.gateway.port) as listener,
         Router.from_config(config, environ=environ) as router,
     ):
-        client = OpenAIClient(
-            environ=environ, secrets=config.secrets(), connect_timeout_s=config.gateway.connect_timeout_s
-        )
+        client = _client(config, environ, config.secrets())
         # A client of its own: no literal key of the pool is known to it, whatever an LLM of the pool is called.
-        judge_client = OpenAIClient(environ=environ, connect_timeout_s=config.gateway.connect_timeout_s)
+        judge_client = _client(config, environ, {})
         app = create_app(
             router=router,
             client=client,
@@ -142,13 +141,20 @@ def _url(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _judge(config: Config, router: Router, client: OpenAIClient) -> Judge | None:
+def _client(config: Config, environ: Mapping[str, str], secrets: Mapping[str, Secret]) -> ClientByProvider:
+    return ClientByProvider(
+        openai=OpenAIClient(environ=environ, secrets=secrets, connect_timeout_s=config.gateway.connect_timeout_s),
+        others=LiteLLMClient(environ=environ, secrets=secrets),
+    )
+
+
+def _judge(config: Config, router: Router, client: LLMClient) -> Judge | None:
     if config.judge is None:
         return None
     return Judge(router=router, client=client, config=config.judge, rng=np.random.default_rng())
 
 
-async def _run(server: uvicorn.Server, clients: Sequence[OpenAIClient], listener: socket.socket) -> None:
+async def _run(server: uvicorn.Server, clients: Sequence[LLMClient], listener: socket.socket) -> None:
     try:
         await server.serve(sockets=[listener])
     finally:
