@@ -149,6 +149,8 @@ class Query(Value, frozen=True, kw_only=True):
         The paper's λ and τ for this query, in place of the router's own.
     streamed
         Whether the answer is wanted as a stream.
+    choices
+        How many answers are wanted in one call (``n``); each is paid for.
     key_id
         Who asks: a name of the API key that is not the key itself; empty where there is none.
     warm
@@ -174,12 +176,13 @@ class Query(Value, frozen=True, kw_only=True):
     trade_off: float | None = None
     deadline_s: float | None = None
     streamed: bool = False
+    choices: int = 1
     key_id: str = ""
     warm: WarmPrefix | None = None
 
     def __post_init__(self) -> None:
         _check_key_id(self.key_id)
-        for field, least in (("tokens_in", 0), ("prompt_chars", 0), ("max_tokens_out", 1)):
+        for field, least in (("tokens_in", 0), ("prompt_chars", 0), ("max_tokens_out", 1), ("choices", 1)):
             _count_in_range(field, getattr(self, field), least)
         if self.max_cost_usd is not None:
             non_negative("max_cost_usd", self.max_cost_usd)
@@ -538,6 +541,8 @@ class Outcome(Value, frozen=True, kw_only=True):
         Time to the last and to the first token.
     streamed
         Whether the answer was streamed.
+    choices
+        How many answers `tokens_out` is of, >= 1.
     attempt
         0 for the first call of a decision, 1 for the first fallback, and so on.
     error
@@ -556,6 +561,7 @@ class Outcome(Value, frozen=True, kw_only=True):
     latency_s: float | None = None
     ttft_s: float | None = None
     streamed: bool = False
+    choices: int = 1
     attempt: int = 0
     error: str | None = None
     key_id: str = ""
@@ -564,6 +570,7 @@ class Outcome(Value, frozen=True, kw_only=True):
         _check_key_id(self.key_id)
         for field in ("tokens_in", "tokens_out", "cached_tokens_in", "reasoning_tokens", "attempt"):
             _count_in_range(field, getattr(self, field), 0)
+        _count_in_range("choices", self.choices, 1)
         for field in ("cost_usd", "latency_s", "ttft_s"):
             amount = getattr(self, field)
             if amount is not None:

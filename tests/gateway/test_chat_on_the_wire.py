@@ -194,3 +194,18 @@ async def test_usage_that_counts_up_in_every_chunk_is_counted_once(gateway: Gate
 
 def chat(**fields: object) -> dict[str, object]:
     return {"model": NAME, "messages": messages("hi"), **fields}
+
+
+async def test_several_choices_are_recorded_as_such_and_expected_to_cost_more(gateway: Gateway) -> None:
+    _, _, one = await exchange(gateway, http_answer(plain()), json.dumps(chat()).encode())
+    _, _, three = await exchange(gateway, http_answer(plain()), json.dumps(chat(n=3)).encode())
+
+    outcomes = [gateway.outcomes_of(reply.inference_id)[0] for reply in (one, three)]
+    costs = [
+        gateway.ask("GET", f"/v1/decisions/{reply.inference_id}").json["decision"]["candidates"][0]["forecast"][
+            "cost_usd"
+        ]["mean"]
+        for reply in (one, three)
+    ]
+    assert [outcome["choices"] for outcome in outcomes] == [1, 3]
+    assert costs[1] > 2 * costs[0]

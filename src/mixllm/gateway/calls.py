@@ -179,6 +179,7 @@ class Call:
                 latency_s=(ended_s or time.perf_counter()) - self.called_s,
                 ttft_s=None if self.first_s is None else self.first_s - self.called_s,
                 streamed=self.chat.stream,
+                choices=self.chat.query.choices,
                 error=error,
             ),
         )

@@ -28,6 +28,7 @@ OWN_FIELD = "mixllm"
 """Field of the body that speaks to the gateway; it is not passed on."""
 
 _HUMAN = "user"
+_MAX_CHOICES = 1024
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,7 +132,7 @@ def read_chat_request(
     messages = _messages(fields)
     stream: bool = optional_field(fields, "stream", bool) or False
     query = query_from_messages(messages, needs=_needs(fields), max_tokens_out=_max_tokens_out(fields), streamed=stream)
-    query = wishful(query, wishes, profile, key_id=key_id)
+    query = msgspec.structs.replace(wishful(query, wishes, profile, key_id=key_id), choices=_choices(fields))
     return ChatRequest(
         fields={name: raw for name, raw in fields.items() if name != OWN_FIELD},
         query=query,
@@ -201,6 +202,12 @@ def _max_tokens_out(fields: Mapping[str, msgspec.Raw]) -> int | None:
                 raise InvalidBodyError(f"{name} must be >= 1; got {limit}.", param=name)
             return limit
     return None
+
+
+def _choices(fields: Mapping[str, msgspec.Raw]) -> int:
+    choices: int | None = optional_field(fields, "n", int)
+    # What is no number of answers is for the endpoint to refuse.
+    return choices if choices is not None and 1 <= choices <= _MAX_CHOICES else 1
 
 
 def optional_field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any) -> Any:

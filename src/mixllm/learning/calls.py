@@ -37,9 +37,10 @@ def teach_call(
     """
     tokens_out = outcome.tokens_out or 0
     extended = length_features(features, tokens_in)
-    model.length.update(extended, tokens_out)
+    length = round(tokens_out / outcome.choices)  # of one answer; they are written side by side
+    model.length.update(extended, length)
     if outcome.latency_s is not None:
-        model.latency.observe(latency_s=outcome.latency_s, tokens_out=tokens_out, ttft_s=outcome.ttft_s)
+        model.latency.observe(latency_s=outcome.latency_s, tokens_out=length, ttft_s=outcome.ttft_s)
     if price is None or outcome.cost_usd is None:
         return
     # The forecast prices the tokens that the decision saw: how the LLM itself counts them is in the factor.

@@ -142,6 +142,7 @@ class Snapshot:
         now_s: float | None = None,
         tail: float = DEADLINE_QUANTILE,
         warm: WarmPrefix | None = None,
+        choices: int = 1,
     ) -> Forecasts:
         """Return what each LLM is expected to do, in the order of `specs`.
 
@@ -165,6 +166,8 @@ class Snapshot:
             The probability with which the tails of latency are to hold, in (0, 1).
         warm
             What one LLM may have in its cache of the prompt; None: nothing.
+        choices
+            How many answers are wanted; their length is that of one, their cost that of all.
 
         Notes
         -----
@@ -186,7 +189,7 @@ class Snapshot:
         wait_s = self._waits_s(service_s, in_flight)
         if refused_s is not None:
             wait_s = np.maximum(wait_s, np.array(refused_s, np.float64))
-        cost_usd = billed * (tokens_in * usd_in + tokens * usd_out)
+        cost_usd = billed * (tokens_in * usd_in + choices * tokens * usd_out)
         if warm is not None:
             cost_usd -= billed * self._saved_usd(warm, tokens_in)
         return Forecasts(
@@ -195,7 +198,7 @@ class Snapshot:
             tokens_out=tokens,
             tokens_out_std=tokens_std,
             cost_usd=cost_usd,
-            cost_usd_std=np.hypot(billed * tokens_std * usd_out, cost_usd * self._billing_spread),
+            cost_usd_std=np.hypot(billed * choices * tokens_std * usd_out, cost_usd * self._billing_spread),
             ttft_s=wait_s + ttft_s,
             ttft_s_std=ttft_s * relative_std,
             wait_s=wait_s,

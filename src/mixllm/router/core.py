@@ -401,6 +401,7 @@ class RouterCore(RoutedPool):
                 now_s=self.clock.time_s(),
                 tail=self.deadline_quantile,
                 warm=query.warm,
+                choices=query.choices,
             )
             drawn = _Drawn(
                 forecasts=forecasts,
