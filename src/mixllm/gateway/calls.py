@@ -20,7 +20,7 @@ from mixllm.gateway.usage import Usage
 from mixllm.gateway.watching import WatchedCall
 from mixllm.types import Decision, LLMSpec, Outcome, OutcomeStatus
 
-__all__ = ["Call"]
+__all__ = ["Call", "StreamedAnswer"]
 
 _DONE = b"[DONE]"
 
@@ -108,7 +108,7 @@ class Call:
         self.first_s = time.perf_counter()
         headers = self._headers(answered_s=self.first_s)
         headers["cache-control"] = "no-cache"
-        return _StreamedAnswer(self._pass_on(first, events), close=lambda: self._leave(held), headers=headers)
+        return StreamedAnswer(self._pass_on(first, events), close=lambda: self._leave(held), headers=headers)
 
     async def _leave(self, held: AsyncExitStack) -> None:
         self._record(OutcomeStatus.CANCELLED)
@@ -205,7 +205,7 @@ class Call:
         }
 
 
-class _StreamedAnswer(StreamingResponse):
+class StreamedAnswer(StreamingResponse):
     """A stream that leaves its upstream however it ends: read to the end, broken, or left by the client."""
 
     def __init__(
@@ -213,13 +213,16 @@ class _StreamedAnswer(StreamingResponse):
     ) -> None:
         super().__init__(content, media_type="text/event-stream", headers=headers)
         self._close = close
+        self.last_words: Callable[[Exception], bytes] = error_event
+        """Makes the event that ends it for an error."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, and leave its upstream."""
         try:
             await super().__call__(scope, receive, send)
         except asyncio.CancelledError:
             # Starlette ends by itself where the client left; only a server that stops cancels the whole answer.
-            await send({"type": "http.response.body", "body": error_event(StoppingError()), "more_body": False})
+            await send({"type": "http.response.body", "body": self.last_words(StoppingError()), "more_body": False})
         finally:
             # Closes the connection, which cancels the LLM's work where it still goes on.
             await self._close()

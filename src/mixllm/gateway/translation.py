@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from mixllm.clients import DONE, SSEParser
 from mixllm.gateway.answers import problem
+from mixllm.gateway.calls import StreamedAnswer
 
 __all__ = ["ChatChunks", "Translation", "translated"]
 
@@ -69,9 +70,10 @@ class Translation(Protocol):
 
 def translated(response: Response, translation: Translation) -> Response:
     """Return `response`, the chat endpoint's, in the words of another API; its headers stay."""
-    if isinstance(response, StreamingResponse):
+    if isinstance(response, StreamedAnswer):
         # The object stays: it knows how to leave its upstream, however the stream ends.
         response.body_iterator = _events(aiter(response.body_iterator), translation)
+        response.last_words = lambda error: translation.error_event({"message": str(error), "type": "server_error"})
         return response
     headers = {name: value for name, value in response.headers.items() if name.startswith(_KEPT_HEADERS)}
     body = bytes(response.body)

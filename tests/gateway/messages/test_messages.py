@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from anthropic.types import MessageParam, ToolParam
 from tests.clients.wire import http_answer, open_wire, say, sse_answer
-from tests.gateway.running import Gateway, Reply, config_for
+from tests.gateway.running import Gateway, Reply, config_for, eventually
 
 from mixllm.playback import TOOL_CALL_MARKER, AnswerBook, BrokenStream, ErrorStatus, PlaybackServer
 from mixllm.types import LLMSpec, Price
@@ -238,3 +238,34 @@ except Exception as error:
 
     assert done.stdout.startswith("501 ")
     assert "pip install 'mixllm[providers]'" in done.stdout
+
+
+def test_a_client_that_leaves_cancels_the_llm_s_work(book: AnswerBook, tmp_path: Path) -> None:
+    with (
+        PlaybackServer(book, time_scale=0.2) as slow,
+        Gateway(config_for(slow, tmp_path / "slow.db", [LLM])) as gateway,
+        anthropic.Anthropic(base_url=gateway.url, api_key="unused", max_retries=0) as client,
+    ):
+        with client.messages.create(
+            model=LLM, max_tokens=4000, messages=[{"role": "user", "content": book.log.prompts[0]}], stream=True
+        ) as stream:
+            next(iter(stream))
+            assert gateway.in_flight() == 1
+
+        assert eventually(lambda: slow.counts["left"] == 1)
+        assert eventually(lambda: gateway.in_flight() == 0)
+        gateway.router.store.flush()
+        (newest,) = gateway.router.store.decisions(limit=1)
+    assert [outcome.status for outcome in newest.outcomes] == ["cancelled"]
+
+
+def test_a_gateway_that_stops_says_so_in_anthropic_s_shape(book: AnswerBook, tmp_path: Path) -> None:
+    with PlaybackServer(book, time_scale=8) as slow:
+        gateway = Gateway(config_for(slow, tmp_path / "stop.db", [LLM]))
+        with gateway, anthropic.Anthropic(base_url=gateway.url, api_key="unused", max_retries=0) as client:
+            stream = client.messages.create(model=LLM, max_tokens=4000, messages=QUESTION, stream=True)
+            assert next(iter(stream)).type == "message_start"
+            gateway._server.should_exit = True
+
+            with pytest.raises(anthropic.APIStatusError, match="stopping"):
+                list(stream)

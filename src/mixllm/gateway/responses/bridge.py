@@ -13,6 +13,7 @@ from mixllm.gateway.bodies import InvalidBodyError
 from mixllm.gateway.dialect import CHAT, sse_event
 from mixllm.gateway.requests import ChatRequest
 from mixllm.gateway.translation import ChatChunks
+from mixllm.types import Endpoint
 
 __all__ = ["FEATURE", "ResponsesBridge"]
 
@@ -74,7 +75,8 @@ class ResponsesBridge:
         fields = {
             name: msgspec.Raw(msgspec.json.encode(value)) for name, value in chat.items() if name not in _LIBRARY_S_OWN
         }
-        return msgspec.structs.replace(self._request, fields=fields, dialect=CHAT, wants_usage=True)
+        query = msgspec.structs.replace(self._request.query, endpoints=frozenset({Endpoint.CHAT}))
+        return msgspec.structs.replace(self._request, fields=fields, dialect=CHAT, wants_usage=True, query=query)
 
     def body(self, answer: bytes) -> bytes:
         """Return a whole answer."""

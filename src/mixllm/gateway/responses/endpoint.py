@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,7 +42,8 @@ async def responses(request: Request) -> Response:
     def suited(spec: LLMSpec) -> ChatRequest:
         nonlocal bridge
         if Endpoint.RESPONSES in spec.endpoints:
-            return asked
+            only = msgspec.structs.replace(asked.query, endpoints=frozenset({Endpoint.RESPONSES}))
+            return msgspec.structs.replace(asked, query=only)
         bridge = ResponsesBridge(asked)
         return bridge.chat()
 
