@@ -84,6 +84,7 @@ def test_parameters_reach_their_attributes() -> None:
         wait_weight=0.3,
         wait_steepness_per_s=0.7,
         wait_onset=0.4,
+        queue_weight=0.7,
         deadline_s=11.0,
         policy=PolicyConfig(name="thompson", scale=1.5),
     )
@@ -105,7 +106,7 @@ def test_parameters_reach_their_attributes() -> None:
         assert (router.store, router.clock, router.store_prompts) == (store, clock, True)
         weights = router.maker.weights
         assert (weights.trade_off, weights.wait_weight, weights.wait_steepness_per_s) == (2.5, 0.3, 0.7)
-        assert (weights.wait_onset, weights.deadline_s) == (0.4, 11.0)
+        assert (weights.wait_onset, weights.queue_weight, weights.deadline_s) == (0.4, 0.7, 11.0)
         assert isinstance(router.maker.policy, WarmUpPolicy)
         assert isinstance(router.maker.policy.policy, ThompsonPolicy)
         assert router.learner.watch.answers_per_false_alarm == learning.drift_answers_per_false_alarm

@@ -193,10 +193,10 @@ def test_a_querys_own_trade_off_counts() -> None:
 
 def test_calls_under_way_are_waited_for() -> None:
     with small_router(llms=[spec("busy", 1.0, max_in_flight=1), spec("idle", 1.0)]) as made:
-        decisions = [made.route("hi", llm="busy") for _ in range(3)]
-        assert made.in_flight.counts() == {"busy": 3}
+        decisions = [made.route("hi", llm="busy") for _ in range(2)]
+        assert made.in_flight.counts() == {"busy": 2}
         waiting = forecasts(made)
-        assert waiting["busy"].wait_s == pytest.approx(3 * waiting["idle"].latency_s.mean)
+        assert waiting["busy"].wait_s == pytest.approx(2 * waiting["idle"].latency_s.mean)
         made.route("hi", llm="busy", expect_outcome=False)
         for decision in decisions:
             made.record(decision.decision_id, Outcome(status=OutcomeStatus.ERROR))

@@ -13,6 +13,7 @@ import numpy as np
 
 from mixllm.clock import SystemClock
 from mixllm.config import (
+    BreakerConfig,
     BudgetConfig,
     Config,
     EncoderConfig,
@@ -46,19 +47,22 @@ from mixllm.learning.feature_model import FeatureModel
 from mixllm.learning.judging import Judging
 from mixllm.learning.key_shares import KeyShares
 from mixllm.learning.merging import learned_since
-from mixllm.registry import priced
-from mixllm.router import Budget, BudgetLimits, KeyLimits, RouterCore, Shadow, Shadows
+from mixllm.registry import BreakerRules, Breakers, priced
+from mixllm.router import Budget, BudgetLimits, KeyLimits, PoolDifference, RouterCore, Shadow, Shadows
 from mixllm.saved_router import SavedRouter
 from mixllm.store import MemoryStore, SQLiteStore
 from mixllm.tags import DEFAULT_DOMAINS, Domain, PrototypeTagger, TagFeatures, TruncatedProjection
 from mixllm.types import LLMSpec
 
 __all__ = [
+    "PoolDifference",
     "Router",
+    "build_breaker_rules",
     "build_encoder",
     "build_features",
     "build_judging",
     "build_limits",
+    "build_maker",
     "build_policy",
     "build_recipe",
     "build_shadows",
@@ -100,6 +104,9 @@ class Router(RouterCore):
         What offline training fitted under the predictors; None where it fitted nothing.
     quarantine
         Whether checkpoints that are found unusable are marked in the store.
+    breaker
+        When an LLM that fails is left alone; None takes the defaults. It learns of failures from the gateway, or from
+        `breakers` directly.
 
     Examples
     --------
@@ -131,6 +138,7 @@ class Router(RouterCore):
         start: Checkpoint | None = None,
         bases: Bases | None = None,
         quarantine: bool = True,
+        breaker: BreakerConfig | None = None,
     ) -> None:
         self.routing_config = routing or RoutingConfig()
         self.encoder_config = encoder or EncoderConfig()
@@ -162,11 +170,7 @@ class Router(RouterCore):
             encoder=built_encoder,
             features=features,
             learner=learner,
-            maker=DecisionMaker(
-                weights=_score_weights(self.routing_config),
-                policy=build_policy(self.routing_config.policy),
-                out_of_domain=_out_of_domain_rule(self.routing_config.out_of_domain),
-            ),
+            maker=build_maker(self.routing_config),
             store=store if store is not None else MemoryStore(),
             clock=clock,
             rng=np.random.default_rng(seed),
@@ -177,6 +181,11 @@ class Router(RouterCore):
             quarantine=quarantine,
             budget=None if budget is None else Budget(limits=budget, clock=clock),
             shadows=build_shadows(self.routing_config),
+            deadline_quantile=self.routing_config.deadline_quantile,
+            max_latency_s=self.routing_config.max_latency_s,
+            max_ttft_s=self.routing_config.max_ttft_s,
+            max_cooldown_s=self.routing_config.max_cooldown_s,
+            breakers=Breakers(clock=clock, rules=build_breaker_rules(breaker or BreakerConfig())),
         )
 
     @classmethod
@@ -234,6 +243,7 @@ class Router(RouterCore):
                 start=start,
                 bases=bases,
                 quarantine=quarantine,
+                breaker=config.calls.breaker,
             )
         except BaseException:
             store.close()
@@ -256,6 +266,37 @@ class Router(RouterCore):
         router = cls.from_config(config, seed=seed, quarantine=False)
         router._leave_store()  # noqa: SLF001 -- its own class
         return router
+
+    def reconfigure(self, config: Config, *, limits: BudgetLimits | None) -> PoolDifference:
+        """Have the pool, the trade-off, the policies and the budget's limits of another configuration.
+
+        Everything else stays; decisions under way are made with what they began with.
+
+        Parameters
+        ----------
+        config
+            The configuration.
+        limits
+            The new limits of the budget; None leaves those that it has.
+
+        Raises
+        ------
+        ConfigError, UnknownPriceError, InvalidValueError
+            Where a part of it cannot be built; nothing has changed then.
+        """
+        maker, shadows = build_maker(config.routing), build_shadows(config.routing)
+        difference = self.put_pool(config.specs())
+        if limits is not None and self.budget is not None:
+            self.budget.relimit(limits)
+        self.maker, self.shadows = maker, shadows
+        routing = config.routing
+        self.max_latency_s, self.max_ttft_s = routing.max_latency_s, routing.max_ttft_s
+        self.deadline_quantile = routing.deadline_quantile
+        self.routing_config = msgspec.structs.replace(routing, reference_llm=self.routing_config.reference_llm)
+        self.store_prompts = config.privacy.store_prompts
+        if difference.added:
+            self.worker.checkpoint(always=True)  # as `add_llm` does
+        return difference
 
     def save(self, path: str | Path) -> None:
         """Write everything learned so far and the settings into the folder `path`.
@@ -431,6 +472,16 @@ def build_policy(config: PolicyConfig) -> Policy:
     )
 
 
+def build_maker(config: RoutingConfig) -> DecisionMaker:
+    """Return what decides as `config` says."""
+    return DecisionMaker(
+        weights=_score_weights(config),
+        policy=build_policy(config.policy),
+        out_of_domain=_out_of_domain_rule(config.out_of_domain),
+        max_wait_s=config.max_wait_s,
+    )
+
+
 def build_shadows(config: RoutingConfig) -> Shadows | None:
     """Return the policies that decide beside the live one; None where there are none."""
     weights = _score_weights(config)
@@ -489,6 +540,20 @@ def build_limits(config: BudgetConfig, environ: Mapping[str, str]) -> BudgetLimi
     )
 
 
+def build_breaker_rules(config: BreakerConfig) -> BreakerRules | None:
+    """Return when breakers open; None where they never do."""
+    if not config.enabled:
+        return None
+    return BreakerRules(
+        failures=config.failures,
+        failure_share=config.failure_share,
+        min_calls=config.min_calls,
+        window_s=config.window_s,
+        open_s=config.open_s,
+        max_open_s=config.max_open_s,
+    )
+
+
 def build_judging(config: FeedbackConfig, *, dimension: int) -> Judging:
     """Return what becomes of feedback as `config` says, over features of length `dimension`."""
     return Judging(
@@ -538,6 +603,7 @@ def _score_weights(config: RoutingConfig) -> ScoreWeights:
         wait_weight=config.wait_weight,
         wait_steepness_per_s=config.wait_steepness_per_s,
         wait_onset=config.wait_onset,
+        queue_weight=config.queue_weight,
         deadline_s=config.deadline_s,
         caution=config.caution,
         caution_judgements=config.caution_judgements,

@@ -11,6 +11,7 @@
     │   ├── DuplicateLLMError                    an LLM of that name is already in the pool
     │   └── UnknownPriceError                    neither the configuration nor the price list knows it
     ├── NoEligibleLLMError                       hard constraints rule out every LLM; says why for each
+    │   └── PoolBusyError                        … for now: waiting helps
     ├── BudgetExhaustedError                     a budget of the period is spent
     ├── EncoderError                             an encoder's files are missing or damaged
     ├── StoreError
@@ -48,6 +49,7 @@ __all__ = [
     "NoEligibleLLMError",
     "NoSupportError",
     "OtherFeaturesError",
+    "PoolBusyError",
     "RegistryError",
     "StateError",
     "StoreClosedError",
@@ -168,6 +170,28 @@ class NoEligibleLLMError(MixLLMError):
         super().__init__(
             f"No LLM of the pool can take this query. {lines}. Relax the constraint, or add an LLM that meets it."
         )
+
+
+class PoolBusyError(NoEligibleLLMError):
+    """Every LLM that could take the query is too busy, or refuses calls for a while.
+
+    Parameters
+    ----------
+    reasons
+        For each LLM of the pool, why it cannot take the query now.
+    retry_after_s
+        Time until the first of them could, as far as is known.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], *, retry_after_s: float) -> None:
+        super().__init__(reasons)
+        self.retry_after_s = retry_after_s
+        lines = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        message = (
+            f"No LLM of the pool can take this query now. {lines}. Try again in {math.ceil(retry_after_s)} s, allow a "
+            "longer wait (routing.max_wait_s), or add an LLM."
+        )
+        self.args = (message,)
 
 
 class BudgetExhaustedError(MixLLMError):

@@ -20,6 +20,7 @@ __all__ = [
     "FeedbackKind",
     "FeedbackReceipt",
     "Forecast",
+    "Hold",
     "Ineligible",
     "LLMSpec",
     "LearnedState",
@@ -300,7 +301,9 @@ class LLMSpec(Value, frozen=True, kw_only=True):
     requests_per_minute, tokens_per_minute
         Rate limits of its endpoint, prompt and answer tokens together; None: not known.
     timeout_s
-        Total time limit of one call.
+        Total time limit of one call; for a stream, of each silence.
+    connect_timeout_s, first_token_timeout_s
+        Time limits for the connection, and for the first event of a stream; None takes those of the gateway.
     stream_usage
         Whether its endpoint knows ``stream_options.include_usage``.
     public_score
@@ -320,6 +323,8 @@ class LLMSpec(Value, frozen=True, kw_only=True):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     timeout_s: float = 120.0
+    connect_timeout_s: float | None = None
+    first_token_timeout_s: float | None = None
     stream_usage: bool = True
     public_score: float | None = None
     provider: str | None = None
@@ -337,6 +342,10 @@ class LLMSpec(Value, frozen=True, kw_only=True):
         for field in ("max_in_flight", "requests_per_minute", "tokens_per_minute"):
             _count_in_range(field, getattr(self, field), 1)
         positive("timeout_s", self.timeout_s)
+        for field in ("connect_timeout_s", "first_token_timeout_s"):
+            limit_s = getattr(self, field)
+            if limit_s is not None:
+                positive(field, limit_s)
         if self.public_score is not None:
             fraction("public_score", self.public_score)
 
@@ -537,6 +546,8 @@ class Outcome(Value, frozen=True, kw_only=True):
         Parts of the two above that are priced apart.
     cost_usd
         What the call cost; None prices the tokens.
+    cost_estimated
+        Whether nobody measured that cost: the call was given up before its end.
     latency_s, ttft_s
         Time to the last and to the first token.
     streamed
@@ -558,6 +569,7 @@ class Outcome(Value, frozen=True, kw_only=True):
     cached_tokens_in: int = 0
     reasoning_tokens: int = 0
     cost_usd: float | None = None
+    cost_estimated: bool = False
     latency_s: float | None = None
     ttft_s: float | None = None
     streamed: bool = False
@@ -764,6 +776,21 @@ class StateInfo(Value, frozen=True, kw_only=True):
     created_at_s: float
     size_bytes: int
     quarantined: str | None = None
+
+
+class Hold(Value, frozen=True, kw_only=True, gc=False):
+    """That an LLM would refuse a call now.
+
+    Parameters
+    ----------
+    wait_s
+        For how long; infinite where this call will never be taken.
+    reason
+        Why, and how long it still takes.
+    """
+
+    wait_s: float
+    reason: str
 
 
 class PoolChange(Value, frozen=True, kw_only=True):

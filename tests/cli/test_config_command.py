@@ -135,3 +135,16 @@ def test_missing_files_are_messages(tmp_path: Path) -> None:
     assert "cannot be read (Is a directory)" in refusal(invoke("config", "check", "-c", str(tmp_path)))
     by_variable = refusal(invoke("config", "check", env={"MIXLLM_CONFIG": "/nowhere/x.yaml"}))
     assert "/nowhere/x.yaml: there is no such file" in by_variable
+
+
+def test_everything_that_starting_would_refuse_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "model_list:\n- {model_name: x, litellm_params: {model: nobody-knows, api_base: 'http://127.0.0.1:1/v1'}}\n"
+        "routing: {reference_llm: y}\nlearning:\n  recipe: {tag_precisio: 1}\n"
+    )
+    message = refusal(invoke("config", "check", "-c", str(path)))
+
+    assert f"{path}, line 3: routing.reference_llm: no LLM named 'y'" in message
+    assert f"{path}, line 5: learning.recipe: unknown name 'tag_precisio'. Did you mean 'tag_precision'" in message
+    assert f"{path}, line 2: No price is known for LLM 'x'" in message

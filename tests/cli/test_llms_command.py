@@ -18,7 +18,7 @@ def test_list_shows_the_pool(gateway: Serving) -> None:
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].split()[:6] == ["LLM", "model", "$/M", "in", "/", "out"]
-    assert lines[0].split()[-3:] == ["flight", "TTFT", "TPOT"]
+    assert lines[0].split()[-4:] == ["wait", "TTFT", "TPOT", "breaker"]
     row = next(line for line in lines if line.startswith("atlas-large"))
     assert "$10.00 / $30.00" in row
     assert "json, tools" in row

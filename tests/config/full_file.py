@@ -34,6 +34,7 @@ routing:
   wait_weight: 0.2
   wait_steepness_per_s: 0.4
   wait_onset: 0.7
+  queue_weight: 0.4
   deadline_s: 20
   policy:
     name: squarecb

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
 import pytest
 from tests.decision.forecasts import forecast
 
-from mixllm.decision.constraints import asks_little, takes_much, why_ineligible
-from mixllm.types import Capability, Endpoint, LLMSpec, Query
+from mixllm.decision.constraints import Refusal, asks_little, takes_much, why_ineligible
+from mixllm.types import Capability, Endpoint, Hold, LLMSpec, Query
 
 SPEC = LLMSpec(name="a", context_window=1_000, capabilities=frozenset({Capability.TOOLS}))
 FORECAST = forecast(quality=0.6, cost_usd=0.002, latency_s=4.0)
@@ -46,7 +47,8 @@ FORECAST = forecast(quality=0.6, cost_usd=0.002, latency_s=4.0)
     ],
 )
 def test_each_constraint_says_why(wish: dict[str, Any], why: str | None) -> None:
-    assert why_ineligible(Query(text="hi", **wish), SPEC, FORECAST) == why
+    found = why_ineligible(Query(text="hi", **wish), SPEC, FORECAST)
+    assert found == (None if why is None else Refusal(why))
 
 
 def test_an_unknown_context_window_is_never_a_reason() -> None:
@@ -66,7 +68,7 @@ def test_the_first_reason_is_given() -> None:
         rest = {name: value for _, wish in wishes[place:] for name, value in wish.items()}
         why = why_ineligible(Query(text="hi", **rest), SPEC, FORECAST)
         assert why is not None
-        assert word in why
+        assert word in why.reason
 
 
 @pytest.mark.parametrize(
@@ -92,10 +94,10 @@ def test_other_wishes_rule_nothing_out() -> None:
 def test_deadlines_hold_for_the_tail_and_not_the_mean_alone() -> None:
     late = msgspec.structs.replace(FORECAST, latency_tail_s=9.0, ttft_tail_s=5.0)
     assert why_ineligible(Query(text="hi", max_latency_s=9.0, max_ttft_s=5.0), SPEC, late) is None
-    assert why_ineligible(Query(text="hi", max_latency_s=8.0), SPEC, late) == (
+    assert why_ineligible(Query(text="hi", max_latency_s=8.0), SPEC, late) == Refusal(
         "latency of up to 9.00 s is above the limit of 8.00 s"
     )
-    assert why_ineligible(Query(text="hi", max_ttft_s=4.0), SPEC, late) == (
+    assert why_ineligible(Query(text="hi", max_ttft_s=4.0), SPEC, late) == Refusal(
         "time to the first token of up to 5.00 s is above the limit of 4.00 s"
     )
 
@@ -119,3 +121,34 @@ def test_an_llm_that_takes_much_is_never_ruled_out_where_little_is_asked(spec: L
 
 def test_a_query_for_another_endpoint_asks_much() -> None:
     assert not asks_little(Query(text="hi", endpoints=frozenset({Endpoint.RESPONSES, Endpoint.CHAT})))
+
+
+def test_what_passes_says_when() -> None:
+    hold = Hold(wait_s=12.3, reason="used up")
+    assert why_ineligible(Query(text="hi"), SPEC, FORECAST, hold=hold) == Refusal("used up", 12.3)
+    waiting = msgspec.structs.replace(FORECAST, wait_s=3.0)
+    assert why_ineligible(Query(text="hi"), SPEC, waiting, max_wait_s=3.0) is None
+    found = why_ineligible(Query(text="hi"), SPEC, waiting, max_wait_s=2.0)
+    assert found == Refusal("its queue is full: expected wait of 3.0 s is above the limit of 2.0 s", 1.0)
+
+
+def test_a_hold_without_end_does_not_pass() -> None:
+    assert why_ineligible(Query(text="hi"), SPEC, FORECAST, hold=Hold(wait_s=math.inf, reason="x")) == Refusal("x")
+
+
+def test_a_deadline_passes_only_where_the_wait_is_what_breaks_it() -> None:
+    waiting = msgspec.structs.replace(FORECAST, wait_s=3.0)  # 4 s, 3 of them waiting
+    found = why_ineligible(Query(text="hi", max_latency_s=1.5), SPEC, waiting)
+    assert found == Refusal("latency of up to 4.00 s is above the limit of 1.50 s, 3.00 s of it are waiting", 2.5)
+    assert why_ineligible(Query(text="hi", max_latency_s=0.5), SPEC, waiting) == Refusal(
+        "latency of up to 4.00 s is above the limit of 0.50 s"
+    )
+
+
+def test_what_does_not_pass_is_said_before_what_does() -> None:
+    waiting = msgspec.structs.replace(FORECAST, wait_s=3.0)
+    found = why_ineligible(
+        Query(text="hi", max_latency_s=0.5), SPEC, waiting, hold=Hold(wait_s=1.0, reason="x"), max_wait_s=1.0
+    )
+    assert found is not None
+    assert found.passes_in_s is None

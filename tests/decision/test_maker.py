@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,9 +25,9 @@ from mixllm.decision import (
     score,
 )
 from mixllm.decision.maker import FORCED
-from mixllm.errors import InvalidValueError, NoEligibleLLMError, UnknownLLMError
+from mixllm.errors import InvalidValueError, NoEligibleLLMError, PoolBusyError, UnknownLLMError
 from mixllm.interfaces import Policy
-from mixllm.types import Capability, Forecast, LLMSpec, Query
+from mixllm.types import Capability, Forecast, Hold, LLMSpec, Query
 
 SPECS = [LLMSpec(name=name) for name in ("small", "middle", "large")]
 POOL = [
@@ -225,3 +226,85 @@ def test_specs_and_forecasts_must_pair() -> None:
 def test_a_trade_off_out_of_range_never_reaches_the_maker() -> None:
     with pytest.raises(InvalidValueError, match="trade_off must be"):
         Query(text="hi", trade_off=-1.0)
+
+
+HOLD = Hold(wait_s=7.0, reason="used up")
+
+
+def busy_choice(
+    query: Query,
+    holds: Sequence[Hold | None] | None,
+    waits_s: Sequence[float] = (0.0, 0.0, 0.0),
+    forced: str | None = None,
+) -> Choice:
+    maker = DecisionMaker(weights=ScoreWeights(), policy=GreedyPolicy(), max_wait_s=5.0)
+    forecasts = [msgspec.structs.replace(one, wait_s=wait_s) for one, wait_s in zip(POOL, waits_s, strict=True)]
+    return maker.choose(
+        query, specs=SPECS, forecasts=forecasts, cost_scale_usd=1e-2, draw=0.5, forced=forced, holds=holds
+    )
+
+
+def test_what_takes_no_call_now_is_no_candidate() -> None:
+    choice = busy_choice(Query(text="hi"), [HOLD, None, None], (0.0, 6.0, 5.0))
+    assert [candidate.llm for candidate in choice.candidates] == ["large"]
+    assert [refused.reason for refused in choice.ineligible] == [
+        "used up",
+        "its queue is full: expected wait of 6.0 s is above the limit of 5.0 s",
+    ]
+
+
+def test_where_waiting_helps_the_error_says_how_long() -> None:
+    with pytest.raises(PoolBusyError) as caught:
+        busy_choice(Query(text="hi"), [HOLD, None, HOLD], (0.0, 9.0, 0.0))
+    assert caught.value.retry_after_s == 4.0
+    assert list(caught.value.reasons) == ["small", "middle", "large"]
+
+
+def test_waiting_for_llms_that_cannot_take_it_helps_nobody() -> None:
+    query = Query(text="hi", needs=frozenset({Capability.VISION}))
+    with pytest.raises(NoEligibleLLMError) as caught:
+        busy_choice(query, [HOLD, HOLD, HOLD])
+    assert not isinstance(caught.value, PoolBusyError)
+    allowed = Query(text="hi", allowed_llms=frozenset({"small"}))
+    with pytest.raises(PoolBusyError) as busy:
+        busy_choice(allowed, [HOLD, None, None])
+    assert busy.value.retry_after_s == 7.0
+
+
+def test_a_named_llm_that_takes_no_call_now_is_said_alone() -> None:
+    assert busy_choice(Query(text="hi"), [None, HOLD, HOLD], forced="small").chosen.llm == "small"
+    with pytest.raises(PoolBusyError) as caught:
+        busy_choice(Query(text="hi"), [None, HOLD, HOLD], forced="large")
+    assert caught.value.reasons == {"large": "used up"}
+    endless = Hold(wait_s=math.inf, reason="never")
+    with pytest.raises(NoEligibleLLMError) as never:
+        busy_choice(Query(text="hi"), [endless, None, None], forced="small")
+    assert not isinstance(never.value, PoolBusyError)
+
+
+@pytest.mark.parametrize("max_wait_s", [0.0, -1.0, math.nan])
+def test_a_bound_on_waiting_is_positive(max_wait_s: float) -> None:
+    with pytest.raises(InvalidValueError, match="max_wait_s"):
+        DecisionMaker(weights=ScoreWeights(), policy=GreedyPolicy(), max_wait_s=max_wait_s)
+
+
+@given(
+    waits_s=st.lists(st.floats(0.0, 20.0), min_size=3, max_size=3),
+    holds=st.lists(st.one_of(st.none(), st.floats(0.1, 60.0)), min_size=3, max_size=3),
+)
+def test_no_choice_is_busy_and_a_busy_pool_names_the_first_to_be_free(
+    waits_s: list[float], holds: list[float | None]
+) -> None:
+    given_holds = [None if wait_s is None else Hold(wait_s=wait_s, reason="x") for wait_s in holds]
+    free_s = [
+        max(wait_s - 5.0, 0.0) if held is None else held.wait_s
+        for wait_s, held in zip(waits_s, given_holds, strict=True)
+    ]
+    try:
+        choice = busy_choice(Query(text="hi"), given_holds, waits_s)
+    except PoolBusyError as error:
+        first = error.retry_after_s
+    else:
+        first = 0.0
+        assert free_s[[spec.name for spec in SPECS].index(choice.chosen.llm)] == 0.0
+    assert first == min(free_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -136,6 +137,7 @@ def test_any_forecast_has_a_finite_score_that_falls_with_cost_and_time(
         ("wait_steepness_per_s", 0.0),
         ("wait_onset", 1.1),
         ("wait_onset", -0.1),
+        ("queue_weight", -0.1),
         ("deadline_s", 0.0),
         ("deadline_s", math.inf),
     ],
@@ -154,3 +156,23 @@ def test_a_cost_scale_out_of_range_is_refused(scale: float) -> None:
 def test_a_forecast_that_is_no_number_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="score must be finite"):
         score([forecast(quality=math.nan)], weights=ScoreWeights(), cost_scale_usd=1.0)
+
+
+def test_of_a_stream_the_wait_is_its_readers() -> None:
+    """100 tokens are read in 10 s: an LLM that is done in 4 s keeps nobody waiting but for its first token."""
+    weights = ScoreWeights(wait_weight=1.0, wait_steepness_per_s=1.0, wait_onset=0.0, deadline_s=1.0, trade_off=0.0)
+    candidates = [forecast(cost_usd=0.0, latency_s=latency_s) for latency_s in (4.0, 9.0, 12.0)]
+    scores, _ = score(candidates, weights=weights, cost_scale_usd=1.0, streamed=True)
+    assert scores == pytest.approx([-math.exp(0.1), -math.exp(0.1), -math.exp(2.0)])
+    plain, _ = score(candidates, weights=weights, cost_scale_usd=1.0)
+    assert plain == pytest.approx([-math.exp(4.0), -math.exp(9.0), -math.exp(12.0)])
+
+
+def test_a_queue_costs_in_proportion_and_service_does_not() -> None:
+    free = forecast(latency_s=5.0)
+    queued = [msgspec.structs.replace(free, wait_s=wait_s) for wait_s in (0.0, 3.0, 6.0)]
+    weights = ScoreWeights(queue_weight=0.6, deadline_s=30.0)
+    scores, _ = score(queued, weights=weights, cost_scale_usd=1e-3)
+    assert np.diff(scores) == pytest.approx([-0.06, -0.06])
+    without, _ = score(queued, weights=ScoreWeights(queue_weight=0.0), cost_scale_usd=1e-3)
+    assert without.tolist() == [scores[0]] * 3

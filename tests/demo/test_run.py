@@ -39,6 +39,19 @@ def test_json_is_one_object_with_the_promised_fields(tmp_path: Path) -> None:
     assert set(next(iter(result["per_llm"].values()))) == {"share", "quality", "cost_usd", "latency_s"}
 
 
+def test_queries_that_come_in_their_own_time_are_forecast_and_timed() -> None:
+    run = _run("--arrivals", "poisson", "--rate", "12", "--seconds", "20", "--speed", "10", "--json")
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout)
+    assert result["arrivals"] == "poisson"
+    assert result["queries"] == pytest.approx(240, rel=0.35)
+    assert result["failed"] == 0
+    assert 0.0 < result["latency_s"]["p50"] <= result["latency_s"]["p95"] <= result["latency_s"]["p99"]
+    assert result["forecasts"]["answers"] == result["queries"] - 100
+    assert 0.0 < result["forecasts"]["median_error"] < 2.0
+    assert 0.5 < result["forecasts"]["within_90"] <= 1.0
+
+
 def test_the_table_says_what_was_saved() -> None:
     run = _run("--queries", "120", "--speed", "1000")
     assert run.returncode == 0, run.stderr

@@ -31,8 +31,13 @@ def playback(pool: PlaybackServer) -> Iterator[PlaybackServer]:
 
 @pytest.fixture(scope="module")
 def gateway(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway over the six LLMs, open to everybody on this machine."""
-    with Gateway(config_for(pool, tmp_path_factory.mktemp("gateway") / "mixllm.db")) as running:
+    """A gateway over the six LLMs, open to everybody on this machine, that calls once for each request.
+
+    A refusal of one test is over in the next.
+    """
+    calls = {"max_attempts": 1, "breaker": {"enabled": False}}
+    path = tmp_path_factory.mktemp("gateway") / "mixllm.db"
+    with Gateway(config_for(pool, path, calls=calls, routing={"max_cooldown_s": 1e-6})) as running:
         yield running
 
 

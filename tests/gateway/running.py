@@ -26,8 +26,8 @@ from mixllm.clients import OpenAIClient
 from mixllm.config import Config, parse_config
 from mixllm.gateway import create_app
 from mixllm.gateway.judge import Judge
+from mixllm.gateway.keys import key_ring
 from mixllm.gateway.llm_keys import LLMKeyRules
-from mixllm.gateway.serve import resolve_keys
 from mixllm.playback import PlaybackServer
 from mixllm.types import LLMSpec
 
@@ -189,16 +189,17 @@ class Gateway:
         if self.config.judge is not None:
             rng = np.random.default_rng(1)
             self.llm_judge = Judge(router=self.router, client=judge_client, config=self.config.judge, rng=rng)
-        keys = resolve_keys(self.config.gateway.api_keys, self.environ)
+        ring = key_ring(self.config.gateway, self.environ)
         app = create_app(
             router=self.router,
             client=client,
             config=self.config.gateway,
-            keys=keys,
+            ring=ring,
             llm_keys=LLMKeyRules.from_config(self.config),
             signals=self.config.signals,
             judge=self.llm_judge,
             conversations=self.config.routing.conversations,
+            calls=self.config.calls,
         )
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -281,7 +282,12 @@ _PROGRAM = """
 import sys
 from mixllm.config import load_config
 from mixllm.gateway.serve import serve
-serve(load_config(sys.argv[1]), on_ready=lambda url: print(url, flush=True), grace_s=int(sys.argv[2]))
+serve(
+    load_config(sys.argv[1]),
+    on_ready=lambda url: print(url, flush=True),
+    grace_s=int(sys.argv[2]),
+    read_again=lambda: load_config(sys.argv[1]),
+)
 """
 
 
@@ -300,13 +306,13 @@ class GatewayProcess:
 
     def __init__(self, tree: Mapping[str, Any], folder: Path, *, grace_s: int = 10) -> None:
         self.grace_s = grace_s
-        self._path = folder / "gateway.yaml"
-        self._path.write_text(json.dumps({**tree, "gateway": {"port": 0, **tree.get("gateway", {})}}))
+        self.path = folder / "gateway.yaml"
+        self.configure(tree)
         self.url: Url = ""
         self.log = ""
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-c", _PROGRAM, str(self._path), str(self.grace_s)]
+        command = [sys.executable, "-c", _PROGRAM, str(self.path), str(self.grace_s)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
@@ -321,9 +327,13 @@ class GatewayProcess:
             self._process.kill()
         self.finish()
 
-    def ask(self, method: str, path: str, body: object = None) -> Reply:
+    def configure(self, tree: Mapping[str, Any]) -> None:
+        """Write the configuration file."""
+        self.path.write_text(json.dumps({**tree, "gateway": {"port": 0, **tree.get("gateway", {})}}))
+
+    def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Reply:
         """Send one request."""
-        return ask(self.url, method, path, body)
+        return ask(self.url, method, path, body, headers)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""

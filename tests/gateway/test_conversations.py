@@ -204,7 +204,10 @@ def test_routing_alone_knows_the_conversation_and_leaves_no_trace(talking: Gatew
 
 
 def talking_memory(gateway: Gateway) -> Any:
-    return gateway._server.config.loaded_app.app.app.state.gateway.conversations.turns
+    app: Any = gateway._server.config.loaded_app
+    while not hasattr(app, "state"):
+        app = app.app
+    return app.state.gateway.conversations.turns
 
 
 def test_defaults_are_those_of_the_providers(pool: PlaybackServer, tmp_path: Path) -> None:

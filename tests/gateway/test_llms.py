@@ -42,7 +42,7 @@ def test_llms_are_listed_with_what_is_known_of_them(gateway: Gateway, pool: Play
     listed = gateway.ask("GET", "/v1/llms").json["llms"]
 
     assert [status["spec"]["name"] for status in listed] == list(pool.book.llms)
-    assert set(listed[0]) == {"spec", "in_flight", "judgements", "ttft_s", "tpot_s"}
+    assert set(listed[0]) == {"spec", "in_flight", "judgements", "ttft_s", "tpot_s", "wait_s", "refused_s", "breaker"}
     assert listed[0]["spec"]["price"]["usd_per_million_tokens_in"] == pytest.approx(10)
     assert gateway.ask("GET", "/v1/llms/atlas-large").json["spec"] == listed[0]["spec"]
 

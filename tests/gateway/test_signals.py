@@ -30,16 +30,19 @@ from mixllm.types import LLMSpec, Price
 
 LLM = "atlas-large"
 FREE = Price(usd_per_million_tokens_in=1, usd_per_million_tokens_out=2)
+FORGIVING = {"max_cooldown_s": 1e-6}
+"""A refusal of one test is over in the next."""
+
 EVERY = {"implicit": ["regenerate", "error", "empty", "cut"], "regenerate_window_s": 300}
 QUICK = {"kind": "hashing"}
 
 
 @pytest.fixture(scope="module")
 def watched(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway in which every signal counts."""
-    with Gateway(
-        config_for(pool, tmp_path_factory.mktemp("watched") / "m.db", signals=EVERY, encoder=QUICK)
-    ) as running:
+    """A gateway in which every signal counts, and that calls once for each request."""
+    store = tmp_path_factory.mktemp("watched") / "m.db"
+    calls = {"max_attempts": 1, "breaker": {"enabled": False}}
+    with Gateway(config_for(pool, store, signals=EVERY, encoder=QUICK, calls=calls, routing=FORGIVING)) as running:
         yield running
 
 

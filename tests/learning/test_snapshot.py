@@ -11,7 +11,7 @@ import pytest
 from tests.learning.world import DIMENSION, SPECS, PlainFeatures, World, events, spec
 
 from mixllm.learning import Learner, Snapshot
-from mixllm.predictors import expected_wait_s, length_features, tokens_from_log
+from mixllm.predictors import LatencyBank, expected_wait_s, length_features, tokens_from_log
 from mixllm.types import Outcome, Price, WarmPrefix
 
 FEATURES = PlainFeatures()
@@ -32,9 +32,15 @@ def test_a_forecast_is_put_together_from_its_parts() -> None:
     log_mean, log_std = snapshot.length.predict(extended)
     tokens, tokens_std = tokens_from_log(log_mean, log_std, snapshot.length.residual_variances)
     factors = snapshot.billing.predict(extended)
+    assert snapshot.pace is not None
+    times = LatencyBank(snapshot.latency).forecast(
+        tokens_in=700,
+        tokens_out=np.asarray(tokens, np.float64),
+        length_log_variance=np.asarray(snapshot.length.residual_variances + log_std**2, np.float64),
+        pace=snapshot.pace.predict(z),
+    )
     for row, forecast in enumerate(made):
         usd = [0.1e-6, 1e-6, 10e-6][row]
-        latency = snapshot.latency[row].latency_s(tokens[row])
         assert forecast.quality.mean == pytest.approx(np.clip(quality[row], 0, 1))
         assert forecast.quality.std == pytest.approx(std[row])
         assert (forecast.tokens_out.mean, forecast.tokens_out.std) == pytest.approx((tokens[row], tokens_std[row]))
@@ -42,8 +48,12 @@ def test_a_forecast_is_put_together_from_its_parts() -> None:
         scatter = math.expm1(snapshot.billing.residual_variances[row])
         of_length, of_bills = factors[row] * usd * tokens_std[row], forecast.cost_usd.mean * math.sqrt(scatter)
         assert forecast.cost_usd.std == pytest.approx(math.hypot(of_length, of_bills))
-        assert (forecast.latency_s.mean, forecast.latency_s.std) == pytest.approx((latency.mean, latency.std))
-        assert forecast.ttft_s.mean == pytest.approx(snapshot.latency[row].ttft_s)
+        assert (forecast.latency_s.mean, forecast.latency_s.std) == pytest.approx(
+            (times.latency_s[row], times.latency_s_std[row])
+        )
+        assert forecast.ttft_s.mean == pytest.approx(times.ttft_s[row])
+        assert forecast.ttft_tail_s > forecast.ttft_s.mean
+        assert 0 < forecast.latency_low_s < forecast.latency_s.mean < forecast.latency_high_s
         assert forecast.wait_s == 0.0
         assert forecast.judgements == snapshot.judgements[row] > 0
 

@@ -337,3 +337,24 @@ def test_without_the_extra_it_is_named() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout.count("pip install 'mixllm[gateway]'") == 2
+
+
+async def test_with_a_capacity_the_rest_wait_in_their_order(log: RoutingLog, http: aiohttp.ClientSession) -> None:
+    book = AnswerBook(log=log)
+    with PlaybackServer(book, time_scale=0.2, capacity=2) as server:
+        url = f"{server.base_url}/chat/completions"
+        usual_s = 0.2 * book.answer(LLM, log.prompts[0], None).latency_s
+
+        async def ask(model: str) -> float:
+            async with http.post(url, json=chat(log, model=model)) as answer:
+                assert answer.status == 200
+                await answer.read()
+            return time.monotonic()
+
+        started_s = time.monotonic()
+        ends_s = await asyncio.gather(*(ask(LLM) for _ in range(4)), ask("boreal-pro"))
+        took = sorted((end - started_s) / usual_s for end in ends_s[:4])
+        assert took[1] < 1.6 < 1.9 < took[2], "two at a time"
+        assert took[3] < 3.0
+    with pytest.raises(InvalidValueError, match="capacity"):
+        playback_app(book, capacity=0)

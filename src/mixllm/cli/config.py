@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import msgspec
 
-from mixllm.cli.effective import effective_tree, sources, yaml_lines
+from mixllm.cli.effective import Path_, effective_tree, sources, yaml_lines
 from mixllm.cli.masking import masked_url
 from mixllm.cli.options import config_option, json_option, read_config, read_file
 from mixllm.cli.output import price_per_million, print_json, print_line
-from mixllm.cli.validation import check_routing_values
+from mixllm.cli.validation import check_recipe, check_reference
+from mixllm.config import Config
+from mixllm.errors import ConfigError, UnknownPriceError
 from mixllm.registry import priced
 from mixllm.types import LLMSpec
 
@@ -34,10 +37,9 @@ def check(*, config_path: Path, as_json: bool) -> None:
     are not set are left out; keys are masked. "mixllm doctor" also checks the outside: keys, endpoints, the store.
     """
     config = read_config(config_path)
-    check_routing_values(config)
-    specs = tuple(priced(spec) for spec in config.specs())
     tree = effective_tree(config)
     origins = sources(tree, text=read_file(config_path), name=str(config_path), environ=os.environ)
+    specs = _checked(config, origins)
     if as_json:
         named = {".".join(map(str, path)): origin for path, origin in origins.items()}
         print_json({"valid": True, "path": str(config_path), "config": tree, "sources": named, "llms": _shown(specs)})
@@ -52,6 +54,29 @@ def check(*, config_path: Path, as_json: bool) -> None:
     print_line("")
     console().print(table)
     print_line(f"{config_path} is valid: {len(specs)} LLMs.")
+
+
+def _checked(config: Config, origins: Mapping[Path_, str]) -> tuple[LLMSpec, ...]:
+    """Return the pool with its prices; raises `ConfigError` with a line for everything that starting would refuse."""
+    problems, specs = [], []
+    for check, path in ((check_reference, ("routing", "reference_llm")), (check_recipe, ("learning", "recipe"))):
+        try:
+            check(config)
+        except ConfigError as error:
+            problems.append(f"{_where(origins, path)}: {error}")
+    for place, spec in enumerate(config.specs()):
+        try:
+            specs.append(priced(spec))
+        except UnknownPriceError as error:
+            problems.append(f"{_where(origins, ('model_list', place, 'model_name'))}: {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return tuple(specs)
+
+
+def _where(origins: Mapping[Path_, str], path: Path_) -> str:
+    found = next((origin for at, origin in origins.items() if at[: len(path)] == path), "configuration")
+    return ", line ".join(found.rsplit(":", 1))
 
 
 def _shown(specs: tuple[LLMSpec, ...]) -> list[dict[str, object]]:

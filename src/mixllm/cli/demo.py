@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mixllm.demo.run import run_demo
 from mixllm.demo.screen import final_table, per_llm_table
-from mixllm.demo.settings import DemoSettings
+from mixllm.demo.settings import Arrivals, DemoSettings
 from mixllm.demo.tally import DemoResult
 
 __all__ = ["command"]
@@ -27,7 +27,26 @@ __all__ = ["command"]
 )
 @click.option("--queries", default=1500, show_default=True, help="Queries to send.")
 @click.option("--concurrency", default=32, show_default=True, help="Requests under way at the same time.")
-@click.option("--speed", default=20.0, show_default=True, help="How many times faster than recorded the LLMs answer.")
+@click.option(
+    "--speed",
+    type=float,
+    help="How many times faster than recorded the LLMs answer.  [default: 20; 1 where queries come in their own time]",
+)
+@click.option(
+    "--arrivals",
+    type=click.Choice(["closed", "paper", "poisson", "bursts", "trace"]),
+    default="closed",
+    show_default=True,
+    help="closed: each answer makes place for the next query. Else queries come in their own time, for --seconds.",
+)
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Parquet with a column TIMESTAMP, for --arrivals trace.  [default: Azure's, where it lies beside --data]",
+)
+@click.option("--seconds", "duration_s", default=120.0, show_default=True, help="How long queries keep coming.")
+@click.option("--rate", "rate_per_s", type=float, help="Mean queries in a second.  [default: the trace's own, else 5]")
+@click.option("--capacity", default=8, show_default=True, help="Calls that each LLM serves at the same time.")
 @click.option("--seed", default=0, show_default=True, help="Of the queries' order, and of the synthetic log.")
 @click.option("--lambda", "trade_off", default=7.0, show_default=True, help="The larger, the more quality counts.")
 @click.option("--keep", is_flag=True, help="Leave the gateway up at the end, until Ctrl-C.")
@@ -37,7 +56,12 @@ def command(
     data: Path | None,
     queries: int,
     concurrency: int,
-    speed: float,
+    speed: float | None,
+    arrivals: Arrivals,
+    trace: Path | None,
+    duration_s: float,
+    rate_per_s: float | None,
+    capacity: int,
     seed: int,
     trade_off: float,
     keep: bool,
@@ -50,7 +74,17 @@ def command(
     strongest LLM.
     """
     settings = DemoSettings(
-        data=data, queries=queries, concurrency=concurrency, speed=speed, seed=seed, trade_off=trade_off
+        data=data,
+        queries=queries,
+        concurrency=concurrency,
+        speed=speed,
+        seed=seed,
+        trade_off=trade_off,
+        arrivals=arrivals,
+        trace=trace,
+        duration_s=duration_s,
+        rate_per_s=rate_per_s,
+        capacity=capacity,
     )
     console = Console(stderr=as_json)
 
@@ -74,6 +108,18 @@ def _show(result: DemoResult, console: Console) -> None:
         f"of always asking {result.reference}, [bold]{saved:.1%}[/bold] of its cost saved. The gateway "
         f"added {result.overhead_ms.p50:.2f} ms (p50), {result.overhead_ms.p99:.2f} ms (p99)."
     )
+    if result.arrivals != "closed" and result.latency_s is not None:
+        took = result.latency_s
+        console.print(
+            f"Answers took {took.p50:.2f} s (p50), {took.p95:.2f} s (p95), {took.p99:.2f} s (p99); {result.late} came "
+            f"too late, {result.shed} were turned away."
+        )
+    if result.forecasts is not None:
+        checked = result.forecasts
+        console.print(
+            f"Their time was forecast within {checked.median_error:.1%} (median), and {checked.within_90:.1%} of them "
+            "lay in the 90 % interval."
+        )
     if result.failed:
         console.print(f"[red]{result.failed} requests failed.[/red]")
 

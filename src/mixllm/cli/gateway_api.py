@@ -14,6 +14,7 @@ import msgspec
 from mixllm import __version__
 from mixllm.cli.masking import masked_url, printable
 from mixllm.errors import InvalidValueError, MixLLMError
+from mixllm.registry import BreakerStatus
 from mixllm.router.account import AccountStatus
 from mixllm.types import Decision, LLMSpec, Secret, StateInfo, Value
 
@@ -62,6 +63,9 @@ class PoolEntry(Value, frozen=True, kw_only=True):
     judgements: float
     ttft_s: float | None
     tpot_s: float | None
+    wait_s: float = 0.0
+    refused_s: float = 0.0
+    breaker: BreakerStatus | None = None
 
 
 class FeedbackAnswer(Value, frozen=True, kw_only=True):

@@ -12,13 +12,26 @@ from mixllm.cli.llm_entries import read_entries
 from mixllm.cli.options import gateway_options, json_option
 from mixllm.cli.output import price_per_million, print_json, print_line, seconds
 from mixllm.errors import MixLLMError
+from mixllm.registry import BreakerStatus
 from mixllm.types import Capability, LLMSpec, Price, Secret, Value
 
 __all__ = ["command"]
 
-_COLUMNS = ("LLM", "model", "$/M in / out", "context", "capabilities", "judgements", "in flight", "TTFT", "TPOT")
+_COLUMNS = (
+    "LLM",
+    "model",
+    "$/M in / out",
+    "context",
+    "capabilities",
+    "judgements",
+    "in flight",
+    "wait",
+    "TTFT",
+    "TPOT",
+    "breaker",
+)
 _UNPROCESSABLE = 422
-_NUMBERS = _COLUMNS[2:4] + _COLUMNS[5:]
+_NUMBERS = _COLUMNS[2:4] + _COLUMNS[5:-1]
 
 
 class _Flags(Value, frozen=True, kw_only=True):
@@ -71,6 +84,10 @@ def command() -> None:
 @json_option
 def list_llms(*, url: str, api_key: Secret | None, as_json: bool) -> None:
     """List the pool: prices, capabilities, and what was learned.
+
+    The wait is what a call of usual length is expected to wait now, rate limits included; "refuses" says that the
+    endpoint has asked to be left alone. The breaker of an LLM that keeps failing is open: it gets no calls for the time
+    shown, then one at a time.
 
     TTFT is the time to the first token, TPOT the time per further one; both are forecasts where nothing was measured.
     """
@@ -198,6 +215,11 @@ def _advice(error: GatewayError, added: list[LLMSpec], *, by_flags: bool) -> str
     return advice
 
 
+def _breaker(status: BreakerStatus) -> str:
+    wait = f" {seconds(status.retry_in_s)}" if status.retry_in_s > 0 else ""
+    return status.state.value.replace("_", " ") + wait
+
+
 def _row(entry: PoolEntry) -> tuple[str, ...]:
     spec = entry.spec
     return (
@@ -208,6 +230,8 @@ def _row(entry: PoolEntry) -> tuple[str, ...]:
         ", ".join(sorted(spec.capabilities)) or "text",
         f"{entry.judgements:.0f}",
         str(entry.in_flight),
+        seconds(entry.wait_s) + (" (refuses)" if entry.refused_s > 0 else ""),
         "–" if entry.ttft_s is None else seconds(entry.ttft_s),
         "–" if entry.tpot_s is None else seconds(entry.tpot_s),
+        "–" if entry.breaker is None else _breaker(entry.breaker),
     )

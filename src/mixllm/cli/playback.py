@@ -38,6 +38,11 @@ _SYNTHETIC_QUERIES = 2000
     "--queries", type=click.IntRange(min=1), help=f"Queries of the log.  [default: all, {_SYNTHETIC_QUERIES} made up]"
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the made-up log.")
+@click.option(
+    "--capacity",
+    type=click.IntRange(min=1),
+    help="Calls that each LLM serves at the same time; further ones wait.  [default: all]",
+)
 @click.option("--write-config", type=click.Path(path_type=Path), help="Write a configuration for its LLMs here.")
 @click.option("--force", is_flag=True, help="Let --write-config replace another file.")
 @json_option
@@ -50,6 +55,7 @@ def command(
     time_scale: float,
     queries: int | None,
     seed: int,
+    capacity: int | None,
     write_config: Path | None,
     force: bool,
     as_json: bool,
@@ -84,7 +90,7 @@ def command(
             print_line(f"{len(book.llms)} LLMs answer at {url}: {', '.join(book.llms)}. Next: {following}")
 
     with ended_by_signals():
-        serve(book, host=host, port=port, time_scale=time_scale, seed=seed, on_ready=say)
+        serve(book, host=host, port=port, time_scale=time_scale, seed=seed, capacity=capacity, on_ready=say)
 
 
 def _log(data: Path | None, *, queries: int | None, seed: int) -> RoutingLog:

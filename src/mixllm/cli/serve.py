@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from mixllm.cli.options import config_option, json_option, read_config
 from mixllm.cli.output import print_json, print_line
 from mixllm.cli.signals import ended_by_signals
 from mixllm.config import Config
+from mixllm.errors import ConfigError
 
 __all__ = ["command", "curl_line"]
 
@@ -26,6 +28,8 @@ _QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "W
 @config_option
 @click.option("--host", help="Listen here instead of at gateway.host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of at gateway.port; 0: a free one.")
+@click.option("--workers", type=click.IntRange(1, 32), help="Processes that serve, instead of gateway.workers.")
+@click.option("--inherit", hidden=True, help="What a worker gets from its parent.")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -33,30 +37,93 @@ _QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "W
     show_default=True,
     help="The log goes to stderr; it holds no prompts and no keys.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people, or one JSON object a line.",
+)
 @json_option
-def command(*, config_path: Path, host: str | None, port: int | None, log_level: str, as_json: bool) -> None:
+def command(
+    *,
+    config_path: Path,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    inherit: str | None,
+    log_level: str,
+    log_format: str,
+    as_json: bool,
+) -> None:
     """Run the OpenAI-compatible gateway.
 
     Prints one line as soon as it listens: where, and a command to try. Ctrl-C and SIGTERM let it finish the requests
-    under way, keep what was learned, and end with code 0.
+    under way, keep what was learned, and end with code 0. SIGHUP reads the configuration again.
     """
-    config = _at(read_config(config_path), host=host, port=port)
+
+    def read() -> Config:
+        return _with(read_config(config_path), host=host, port=port, workers=workers)
+
+    config = read()
+    from mixllm.gateway.log_format import set_up_log
     from mixllm.gateway.serve import serve  # takes a second; a faulty file is told at once
 
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up_log(level=log_level, form="json" if log_format == "json" else "text")
 
     def say(url: str) -> None:
         shown = reachable(url)
-        attempt = curl_line(shown, key=bool(config.gateway.api_keys), pool=bool(config.model_list))
+        attempt = curl_line(
+            shown, key=bool(config.gateway.api_keys or config.gateway.keys), pool=bool(config.model_list)
+        )
         if as_json:
             print_json({"url": shown, "pid": os.getpid(), "try": attempt})
         else:
             print_line(f"MixLLM listens on {shown}. Try: {attempt}")
 
+    if inherit is not None:
+        _work(config, inherit, read_again=read)
+    elif config.gateway.workers > 1:
+        _supervise(config, config_path, logging=("--log-level", log_level, "--log-format", log_format), say=say)
+    else:
+        with ended_by_signals():
+            serve(config, on_ready=say, read_again=read)
+
+
+def _supervise(config: Config, config_path: Path, *, logging: tuple[str, ...], say: Callable[[str], None]) -> None:
+    """Run the workers until told to stop."""
+    from mixllm.gateway.access import check_exposure
+    from mixllm.gateway.keys import key_ring
+    from mixllm.gateway.serve import listen, url_of
+    from mixllm.gateway.workers import Inheritance, run_workers
+
+    place = config.gateway
+    if os.name != "posix":
+        raise ConfigError("gateway.workers: several processes need a POSIX system. Set gateway.workers: 1.")
+    if config.store.kind == "memory":
+        raise ConfigError("gateway.workers: several processes need a store that they share. Set store.kind: sqlite.")
+    check_exposure(place.host, key_ring(place, os.environ))
+
+    def line(inheritance: Inheritance) -> list[str]:
+        options = ["-c", str(config_path), "--host", place.host, "--workers", str(place.workers)]
+        return [sys.executable, "-m", "mixllm", "serve", *options, *logging, "--inherit", str(inheritance)]
+
+    with listen(place.host, place.port) as listener:
+        code = run_workers(line, listener=listener, count=place.workers, on_ready=lambda: say(url_of(listener)))
+    if code:
+        sys.exit(code)
+
+
+def _work(config: Config, inherit: str, *, read_again: Callable[[], Config]) -> None:
+    """Serve as one of several workers."""
+    from mixllm.gateway.serve import serve
+    from mixllm.gateway.workers import Inheritance
+
+    inheritance = Inheritance.parse(inherit)
     with ended_by_signals():
-        serve(config, on_ready=say)
+        inheritance.end_with_parent()
+        listener = socket.socket(fileno=inheritance.listener)
+        serve(config, on_ready=inheritance.say_ready, listener=listener, read_again=read_again)
 
 
 def curl_line(url: str, *, key: bool, pool: bool) -> str:
@@ -78,6 +145,6 @@ def curl_line(url: str, *, key: bool, pool: bool) -> str:
     return f"curl -s {url}/v1/chat/completions{header} -H 'Content-Type: application/json' -d '{question}'"
 
 
-def _at(config: Config, *, host: str | None, port: int | None) -> Config:
-    place = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+def _with(config: Config, **given: str | int | None) -> Config:
+    place = {name: value for name, value in given.items() if value is not None}
     return msgspec.structs.replace(config, gateway=msgspec.structs.replace(config.gateway, **place))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -55,9 +55,9 @@ class OpenAIClient:
     Bodies go out and come back byte for byte. Redirects are not followed, as they could carry the key elsewhere;
     cookies and proxy variables are ignored.
 
-    Time limits: `connect_timeout_s` for the connection. A whole answer has to be there after ``spec.timeout_s``. For a
-    stream ``spec.timeout_s`` limits each silence instead of the whole: the time until its first byte, and the time
-    between any two reads after that, since a long answer that keeps coming is a healthy one.
+    Time limits: ``spec.connect_timeout_s`` for the connection. A whole answer has to be there after ``spec.timeout_s``.
+    For a stream ``spec.timeout_s`` limits each silence instead of the whole: the time until its first byte, and the
+    time between any two reads after that, since a long answer that keeps coming is a healthy one.
 
     Parameters
     ----------
@@ -66,13 +66,15 @@ class OpenAIClient:
     secrets
         Literal keys by the LLM's name; they go before ``spec.api_key_env``.
     connect_timeout_s
-        Time limit for opening a connection.
+        Time limit for opening a connection to an LLM without one of its own.
     max_reply_bytes
         Longest whole answer; a longer one is an `UpstreamProtocolError`.
     max_event_bytes
         Longest event of a stream; a longer one is an `UpstreamProtocolError`.
     max_connections
         Open connections to all endpoints together; further calls wait for one.
+    extra_headers
+        Asked at each call for headers to send along, such as a trace's; None: there are none.
     clock
         For a ``Retry-After`` that is a date, where the answer has no ``Date`` of its own; None takes the system's.
 
@@ -91,6 +93,7 @@ class OpenAIClient:
         max_reply_bytes: int = 32 * _MIB,
         max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
         max_connections: int = 2048,
+        extra_headers: Callable[[], Mapping[str, str]] | None = None,
         clock: Clock | None = None,
     ) -> None:
         for name, count in (
@@ -107,6 +110,7 @@ class OpenAIClient:
         self.max_event_bytes = max_event_bytes
         self.max_connections = max_connections
         self.clock: Clock = SystemClock() if clock is None else clock
+        self.extra_headers = extra_headers
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -127,7 +131,7 @@ class OpenAIClient:
         UpstreamError
             No connection, no key, no ``api_base``, or the client is closed.
         """
-        timeout = aiohttp.ClientTimeout(total=spec.timeout_s, sock_connect=self.connect_timeout_s)
+        timeout = aiohttp.ClientTimeout(total=spec.timeout_s, sock_connect=self._connect_timeout_s(spec))
         try:
             response = await self._post(spec, path, body, timeout, "application/json")
             try:
@@ -135,7 +139,7 @@ class OpenAIClient:
             finally:
                 response.release()
         except TimeoutError as error:
-            raise timed_out(spec, error, self.connect_timeout_s) from error
+            raise timed_out(spec, error, self._connect_timeout_s(spec)) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translated(spec, error) from error
         if content is None:
@@ -158,7 +162,7 @@ class OpenAIClient:
         return OpenStream(
             spec=spec,
             open_response=lambda: self._open(spec, path, body),
-            connect_timeout_s=self.connect_timeout_s,
+            connect_timeout_s=self._connect_timeout_s(spec),
             max_event_bytes=self.max_event_bytes,
         )
 
@@ -171,12 +175,15 @@ class OpenAIClient:
 
     async def _open(self, spec: LLMSpec, path: str, body: bytes) -> aiohttp.ClientResponse:
         timeout = aiohttp.ClientTimeout(
-            total=None, connect=spec.timeout_s, sock_connect=self.connect_timeout_s, sock_read=spec.timeout_s
+            total=None,
+            connect=spec.timeout_s,
+            sock_connect=self._connect_timeout_s(spec),
+            sock_read=spec.timeout_s,
         )
         try:
             return await self._post(spec, path, body, timeout, "text/event-stream")
         except TimeoutError as error:
-            raise timed_out(spec, error, self.connect_timeout_s) from error
+            raise timed_out(spec, error, self._connect_timeout_s(spec)) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translated(spec, error) from error
 
@@ -186,6 +193,8 @@ class OpenAIClient:
         if spec.api_base is None:
             raise UpstreamError(spec.name, "it has no api_base. Give it the base URL of its endpoint, /v1 included.")
         headers = {"Accept": accept}
+        if self.extra_headers is not None:
+            headers.update(self.extra_headers())
         key = key_for(spec, secrets=self.secrets, environ=self.environ)
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
@@ -220,6 +229,9 @@ class OpenAIClient:
             # Also where the rest of a long body is still to come: that connection is not worth keeping.
             response.release()
         raise UpstreamStatusError(spec.name, status, body, retry_after_s(headers, now_s=self.clock.time_s()))
+
+    def _connect_timeout_s(self, spec: LLMSpec) -> float:
+        return self.connect_timeout_s if spec.connect_timeout_s is None else spec.connect_timeout_s
 
     def _open_session(self, spec: LLMSpec) -> aiohttp.ClientSession:
         session = self._session

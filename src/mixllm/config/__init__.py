@@ -1,8 +1,10 @@
 """The configuration: one YAML file, and ``MIXLLM_*`` variables over it."""
 
 from mixllm.config.budget import BudgetConfig, KeyBudgetConfig
+from mixllm.config.calls import BreakerConfig, CallsConfig, HedgeConfig
 from mixllm.config.conversations import ConversationsConfig
 from mixllm.config.key_names import key_name
+from mixllm.config.keys import KeyConfig, KeyScope
 from mixllm.config.pool import ModelEntry, ModelInfo, ModelParams
 from mixllm.config.reading import decode_model_entry, load_config, parse_config
 from mixllm.config.schema import (
@@ -21,18 +23,24 @@ from mixllm.config.schema import (
     TagsConfig,
 )
 from mixllm.config.signals import ImplicitSignal, JudgeConfig, SignalsConfig
+from mixllm.config.telemetry import TelemetryConfig
 
 __all__ = [
+    "BreakerConfig",
     "BudgetConfig",
+    "CallsConfig",
     "Config",
     "ConversationsConfig",
     "DomainConfig",
     "EncoderConfig",
     "FeedbackConfig",
     "GatewayConfig",
+    "HedgeConfig",
     "ImplicitSignal",
     "JudgeConfig",
     "KeyBudgetConfig",
+    "KeyConfig",
+    "KeyScope",
     "LearningConfig",
     "ModelEntry",
     "ModelInfo",
@@ -45,6 +53,7 @@ __all__ = [
     "SignalsConfig",
     "StoreConfig",
     "TagsConfig",
+    "TelemetryConfig",
     "decode_model_entry",
     "key_name",
     "load_config",

@@ -52,7 +52,9 @@ class ModelParams(Section, frozen=True, kw_only=True):
     api_base, api_key
         Endpoint and key; the key literally or as ``os.environ/NAME``.
     timeout
-        Total time limit of a call in seconds.
+        Total time limit of a call in seconds; for a stream, of each silence.
+    stream_timeout, connect_timeout
+        Time limits for the first event of a stream, and for the connection, in seconds.
     max_parallel_requests
         Calls that it serves at the same time.
     input_cost_per_token, output_cost_per_token
@@ -65,6 +67,8 @@ class ModelParams(Section, frozen=True, kw_only=True):
     api_base: str | None = None
     api_key: Secret | None = None
     timeout: float = 120.0
+    stream_timeout: float | None = None
+    connect_timeout: float | None = None
     max_parallel_requests: int | None = None
     input_cost_per_token: float | None = None
     output_cost_per_token: float | None = None
@@ -75,7 +79,7 @@ class ModelParams(Section, frozen=True, kw_only=True):
         if not self.model.strip():
             raise InvalidValueError("model", self.model, "a name")
         positive("timeout", self.timeout)
-        check_given(positive, self, "max_parallel_requests", "rpm", "tpm")
+        check_given(positive, self, "stream_timeout", "connect_timeout", "max_parallel_requests", "rpm", "tpm")
         check_given(non_negative, self, "input_cost_per_token", "output_cost_per_token")
 
 
@@ -168,6 +172,8 @@ class ModelEntry(Section, frozen=True, kw_only=True):
                 requests_per_minute=params.rpm,
                 tokens_per_minute=params.tpm,
                 timeout_s=params.timeout,
+                connect_timeout_s=params.connect_timeout,
+                first_token_timeout_s=params.stream_timeout,
                 stream_usage=info.stream_usage,
                 public_score=info.public_score,
             )

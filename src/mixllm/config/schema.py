@@ -8,10 +8,13 @@ from typing import Literal
 import msgspec
 
 from mixllm.config.budget import BudgetConfig
+from mixllm.config.calls import CallsConfig
 from mixllm.config.conversations import ConversationsConfig
+from mixllm.config.keys import KeyConfig
 from mixllm.config.pool import ModelEntry
 from mixllm.config.section import Section, check_given
 from mixllm.config.signals import JudgeConfig, SignalsConfig
+from mixllm.config.telemetry import TelemetryConfig
 from mixllm.errors import InvalidValueError
 from mixllm.types import LLMSpec, Secret
 from mixllm.units import fraction, non_negative, positive
@@ -33,6 +36,7 @@ __all__ = [
 ]
 
 _MAX_COMMIT_DELAY_S = 60.0
+_MAX_WORKERS = 32
 
 
 class PolicyConfig(Section, frozen=True, kw_only=True):
@@ -145,10 +149,18 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         λ (written ``lambda`` in the file): 1.4 is the paper's; the larger, the more quality counts.
     reference_llm
         The LLM whose mean cost is the scale of cost; None takes the dearest.
-    wait_weight, wait_steepness_per_s, wait_onset, deadline_s
-        β, γ, ξ and τ of the waiting penalty (see `mixllm.decision.ScoreWeights`).
+    wait_weight, wait_steepness_per_s, wait_onset, deadline_s, queue_weight
+        β, γ, ξ, τ and η of the waiting penalties (see `mixllm.decision.ScoreWeights`).
     caution, caution_judgements
         How much more quality counts while the pool has been judged little (see `mixllm.decision.ScoreWeights`).
+    max_latency_s, max_ttft_s
+        Longest time to the last token, and of streams to the first, for requests that set none; None: no limit.
+    deadline_quantile
+        The probability with which limits on time are to be met.
+    max_wait_s
+        An LLM whose queue makes a call wait longer gets no further ones.
+    max_cooldown_s
+        An LLM that refuses calls is left alone for no longer than this, whatever it asks for.
     policy
         How scores become a choice.
     shadow
@@ -165,8 +177,14 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
     wait_steepness_per_s: float = 0.5
     wait_onset: float = 0.8
     deadline_s: float = 30.0
+    queue_weight: float = 0.3
     caution: float = 0.0
     caution_judgements: float = 300.0
+    max_latency_s: float | None = None
+    max_ttft_s: float | None = None
+    deadline_quantile: float = 0.95
+    max_wait_s: float = 30.0
+    max_cooldown_s: float = 60.0
     policy: PolicyConfig = PolicyConfig()
     shadow: tuple[ShadowConfig, ...] = ()
     out_of_domain: OutOfDomainConfig = OutOfDomainConfig()
@@ -181,6 +199,13 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         positive("wait_steepness_per_s", self.wait_steepness_per_s)
         fraction("wait_onset", self.wait_onset)
         positive("deadline_s", self.deadline_s)
+        non_negative("queue_weight", self.queue_weight)
+        check_given(positive, self, "max_latency_s")
+        check_given(positive, self, "max_ttft_s")
+        if not 0 < self.deadline_quantile < 1:
+            raise InvalidValueError("deadline_quantile", self.deadline_quantile, "in (0, 1)")
+        positive("max_wait_s", self.max_wait_s)
+        positive("max_cooldown_s", self.max_cooldown_s)
 
 
 class EncoderConfig(Section, frozen=True, kw_only=True):
@@ -374,23 +399,43 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     Parameters
     ----------
     host, port
-        Where it listens; anything but loopback needs `api_keys`.
+        Where it listens; anything but loopback needs `api_keys` or `keys`.
     api_keys
-        Keys that clients must present, literally or as ``os.environ/NAME``; empty: none is asked for.
+        Keys that clients must present, literally or as ``os.environ/NAME``; each may do everything.
+    keys
+        Keys with rights and limits of their own (see `KeyConfig`). Without these and `api_keys` none is asked for.
+    audit_path
+        File to which every call that changes the gateway is appended, one JSON object a line; None: the log alone.
+    access_log
+        Whether every request is logged, in one line.
     llm_key_variables
         Environment variables that LLMs added at run time may use as their keys, beside those of the pool.
     max_body_bytes
         Larger requests are refused.
     connect_timeout_s
-        Time limit for connecting to an LLM's endpoint.
+        Time limit for connecting to an LLM's endpoint, for LLMs without one of their own.
+    workers
+        Processes that serve; all of them share the store.
+    shared_traffic
+        Whether gateways on the same store file see each other's calls, rate limits and cooldowns.
+    max_in_flight, max_in_flight_bytes
+        Requests to LLMs that are under way at the same time, and the size of all their bodies; further ones are
+        refused (429).
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     api_keys: tuple[Secret, ...] = ()
+    keys: tuple[KeyConfig, ...] = ()
+    audit_path: str | None = None
+    access_log: bool = False
     llm_key_variables: tuple[str, ...] = ()
     max_body_bytes: int = 4 * 1024 * 1024
     connect_timeout_s: float = 5.0
+    workers: int = 1
+    shared_traffic: bool = True
+    max_in_flight: int = 2000
+    max_in_flight_bytes: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -398,10 +443,22 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
         if self.max_body_bytes < 1024:
             raise InvalidValueError("max_body_bytes", self.max_body_bytes, ">= 1024")
         positive("connect_timeout_s", self.connect_timeout_s)
+        if not 1 <= self.workers <= _MAX_WORKERS:
+            raise InvalidValueError("workers", self.workers, f"between 1 and {_MAX_WORKERS}")
+        positive("max_in_flight", self.max_in_flight)
+        if self.max_in_flight_bytes < self.max_body_bytes:
+            raise InvalidValueError(
+                "max_in_flight_bytes", self.max_in_flight_bytes, f">= max_body_bytes = {self.max_body_bytes}"
+            )
         if not self.host.strip():
             raise InvalidValueError("host", self.host, "an address or a host name")
         if not all(key.reveal().strip() for key in self.api_keys):
             raise InvalidValueError("api_keys", self.api_keys, "without blank keys")
+        names = [key.name for key in self.keys]
+        if len(set(names)) < len(names):
+            raise InvalidValueError("keys", names, "without two keys of the same name")
+        if self.audit_path is not None and (not self.audit_path.strip() or "\0" in self.audit_path):
+            raise InvalidValueError("audit_path", self.audit_path, "the path of a file")
 
 
 class PrivacyConfig(Section, frozen=True, kw_only=True):
@@ -427,9 +484,11 @@ class Config(Section, frozen=True, kw_only=True):
     learning: LearningConfig = LearningConfig()
     store: StoreConfig = StoreConfig()
     gateway: GatewayConfig = GatewayConfig()
+    calls: CallsConfig = CallsConfig()
     signals: SignalsConfig = SignalsConfig()
     judge: JudgeConfig | None = None
     privacy: PrivacyConfig = PrivacyConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
 
     def __post_init__(self) -> None:
         names = [entry.model_name for entry in self.model_list]

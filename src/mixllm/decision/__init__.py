@@ -2,7 +2,7 @@
 
 from mixllm.decision.arrivals import Arrivals
 from mixllm.decision.bounds import ExplorationBounds
-from mixllm.decision.constraints import why_ineligible
+from mixllm.decision.constraints import Refusal, why_ineligible
 from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.greedy import GreedyPolicy
 from mixllm.decision.maker import Choice, DecisionMaker, pick
@@ -26,6 +26,7 @@ __all__ = [
     "Outside",
     "Pacer",
     "Period",
+    "Refusal",
     "ScoreWeights",
     "SquareCBPolicy",
     "ThompsonPolicy",

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from mixllm.types import Endpoint, Forecast, LLMSpec, Query
+import math
+from typing import NamedTuple
 
-__all__ = ["asks_little", "takes_much", "why_ineligible"]
+from mixllm.types import Endpoint, Forecast, Hold, LLMSpec, Query
+
+__all__ = ["Refusal", "asks_little", "takes_much", "too_busy", "why_ineligible"]
 
 _CHAT = frozenset({Endpoint.CHAT})
+
+
+class Refusal(NamedTuple):
+    """Why an LLM cannot take a query, and in how many seconds that will have passed; None where it does not pass."""
+
+    reason: str
+    passes_in_s: float | None = None
 
 
 def asks_little(query: Query) -> bool:
@@ -39,10 +49,22 @@ def takes_much(spec: LLMSpec) -> bool:
     return spec.context_window is None and Endpoint.CHAT in spec.endpoints
 
 
-def why_ineligible(query: Query, spec: LLMSpec, forecast: Forecast) -> str | None:
+def why_ineligible(
+    query: Query, spec: LLMSpec, forecast: Forecast, *, hold: Hold | None = None, max_wait_s: float = math.inf
+) -> Refusal | None:
     """Return why `spec` cannot take `query`, or None where it can.
 
-    Checked in this order: allowed LLMs, endpoints, capabilities, context window, cost, quality, latency.
+    Checked in this order: allowed LLMs, endpoints, capabilities, context window, cost, quality, deadlines that it
+    cannot meet even without waiting; then what passes with time: that it refuses calls now, its queue, deadlines.
+
+    Parameters
+    ----------
+    query, spec, forecast
+        What is asked, of which LLM, and what is expected of it.
+    hold
+        Why it would refuse any call now; None: it would not.
+    max_wait_s
+        The longest expected wait in its queue.
 
     Examples
     --------
@@ -50,16 +72,35 @@ def why_ineligible(query: Query, spec: LLMSpec, forecast: Forecast) -> str | Non
     >>> some = Estimate(mean=1.0, std=0.1)
     >>> forecast = Forecast(quality=some, tokens_out=some, cost_usd=some, ttft_s=some, wait_s=0.0, latency_s=some)
     >>> why_ineligible(Query(text="hi", needs=frozenset({Capability.VISION})), LLMSpec(name="a"), forecast)
-    'cannot do vision'
+    Refusal(reason='cannot do vision', passes_in_s=None)
     """
     if query.allowed_llms is not None and spec.name not in query.allowed_llms:
-        return "not among the allowed LLMs"
+        return Refusal("not among the allowed LLMs")
     if query.endpoints.isdisjoint(spec.endpoints):
-        return f"does not serve {' or '.join(sorted(query.endpoints))}"
+        return Refusal(f"does not serve {' or '.join(sorted(query.endpoints))}")
     missing = query.needs - spec.capabilities
     if missing:
-        return f"cannot do {', '.join(sorted(missing))}"
-    return _too_long(query, spec) or _out_of_bounds(query, forecast)
+        return Refusal(f"cannot do {', '.join(sorted(missing))}")
+    lasting = _too_long(query, spec) or _out_of_bounds(query, forecast)
+    if lasting is not None:
+        return Refusal(lasting)
+    late = _too_late(query, forecast)
+    if late is not None and late.passes_in_s is None:
+        return late
+    return too_busy(forecast, hold=hold, max_wait_s=max_wait_s) or late
+
+
+def too_busy(forecast: Forecast, *, hold: Hold | None, max_wait_s: float) -> Refusal | None:
+    """Return why an LLM takes no call at all now, whatever is asked; None where it does."""
+    if hold is not None:
+        return Refusal(hold.reason, hold.wait_s if math.isfinite(hold.wait_s) else None)
+    wait_s = forecast.wait_s
+    if wait_s <= max_wait_s:
+        return None
+    return Refusal(
+        f"its queue is full: expected wait of {wait_s:.1f} s is above the limit of {max_wait_s:.1f} s",
+        wait_s - max_wait_s,
+    )
 
 
 def _too_long(query: Query, spec: LLMSpec) -> str | None:
@@ -76,14 +117,21 @@ def _out_of_bounds(query: Query, forecast: Forecast) -> str | None:
         return f"expected cost ${forecast.cost_usd.mean:.6f} is above the limit of ${query.max_cost_usd:.6f}"
     if query.min_quality is not None and forecast.quality.mean < query.min_quality:
         return f"expected quality {forecast.quality.mean:.3f} is below the limit of {query.min_quality:.3f}"
-    return _too_late(query, forecast)
-
-
-def _too_late(query: Query, forecast: Forecast) -> str | None:
-    latency_s = max(forecast.latency_s.mean, forecast.latency_tail_s)
-    if query.max_latency_s is not None and latency_s > query.max_latency_s:
-        return f"latency of up to {latency_s:.2f} s is above the limit of {query.max_latency_s:.2f} s"
-    ttft_s = max(forecast.ttft_s.mean, forecast.ttft_tail_s)
-    if query.max_ttft_s is not None and ttft_s > query.max_ttft_s:
-        return f"time to the first token of up to {ttft_s:.2f} s is above the limit of {query.max_ttft_s:.2f} s"
     return None
+
+
+def _too_late(query: Query, forecast: Forecast) -> Refusal | None:
+    times = (
+        ("latency", query.max_latency_s, forecast.latency_s.mean, forecast.latency_tail_s),
+        ("time to the first token", query.max_ttft_s, forecast.ttft_s.mean, forecast.ttft_tail_s),
+    )
+    passing = None
+    for what, limit_s, mean_s, tail_s in times:
+        time_s = max(mean_s, tail_s)
+        if limit_s is None or time_s <= limit_s:
+            continue
+        reason = f"{what} of up to {time_s:.2f} s is above the limit of {limit_s:.2f} s"
+        if time_s - forecast.wait_s > limit_s:
+            return Refusal(reason)  # Also where nobody else is served.
+        passing = passing or Refusal(f"{reason}, {forecast.wait_s:.2f} s of it are waiting", time_s - limit_s)
+    return passing

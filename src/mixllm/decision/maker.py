@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.decision.constraints import asks_little, takes_much, why_ineligible
+from mixllm.decision.constraints import Refusal, asks_little, takes_much, too_busy, why_ineligible
 from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.out_of_domain import OutOfDomainRule, Outside
 from mixllm.decision.score import ScoreWeights, score
-from mixllm.errors import NoEligibleLLMError, UnknownLLMError
+from mixllm.errors import NoEligibleLLMError, PoolBusyError, UnknownLLMError
 from mixllm.interfaces import Policy
-from mixllm.types import Candidate, Forecast, Ineligible, LLMSpec, Query, Value
+from mixllm.types import Candidate, Forecast, Hold, Ineligible, LLMSpec, Query, Value
+from mixllm.units import positive
 
 __all__ = ["FORCED", "Choice", "DecisionMaker", "pick"]
 
 FORCED = "forced"
 """The policy's name where the request named the LLM."""
 
+_ALL_FAIL = "; every LLM that could take it fails at present"
 _FAR = "; unlike what was learned from, so the safe choice"
 
 
@@ -49,12 +52,22 @@ class DecisionMaker:
         Turns scores into probabilities.
     out_of_domain
         What is done with queries unlike those learned from; None: nothing.
+    max_wait_s
+        An LLM where the expected wait is longer takes no further calls, > 0; infinite: no bound.
     """
 
-    def __init__(self, *, weights: ScoreWeights, policy: Policy, out_of_domain: OutOfDomainRule | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        weights: ScoreWeights,
+        policy: Policy,
+        out_of_domain: OutOfDomainRule | None = None,
+        max_wait_s: float = math.inf,
+    ) -> None:
         self.weights = weights
         self.policy = policy
         self.out_of_domain = out_of_domain
+        self.max_wait_s = max_wait_s if max_wait_s == math.inf else positive("max_wait_s", max_wait_s)
 
     def choose(
         self,
@@ -67,6 +80,8 @@ class DecisionMaker:
         forced: str | None = None,
         cost_weight: float = 1.0,
         outside: Outside | None = None,
+        holds: Sequence[Hold | None] | None = None,
+        unavailable: Mapping[str, str] | None = None,
     ) -> Choice:
         """Choose an LLM for `query`.
 
@@ -81,16 +96,23 @@ class DecisionMaker:
         draw
             A number in [0, 1) that picks from the policy's probabilities; the same draw picks the same.
         forced
-            Name of the LLM to take whatever the constraints and scores say.
+            Name of the LLM to take whatever the scores and the query's constraints say; only that it takes no calls
+            now stands against it.
         cost_weight
             How many times as much cost counts, >= 1: the 1+μ of a budget. λ is divided by it.
         outside
             How far outside of what was learned from the query lies; None: inside.
+        holds
+            Why each LLM would refuse any call now, None where it would not; None: none would.
+        unavailable
+            LLMs that should not be called now, and why; where no other could take `query`, they are chosen from.
 
         Raises
         ------
         NoEligibleLLMError
             Where hard constraints rule out every LLM; says why for each.
+        PoolBusyError
+            Where one could take it, but not now.
         UnknownLLMError
             Where there is no LLM named `forced`.
         """
@@ -98,17 +120,15 @@ class DecisionMaker:
         if rule is not None and outside is not None:
             forecasts = rule.widened(Forecasts.of(forecasts), outside)
         if forced is not None:
-            return self._force(forced, query, specs, forecasts, cost_scale_usd, cost_weight)
+            return self._force(forced, query, specs, forecasts, cost_scale_usd, cost_weight, holds)
         forecasts = Forecasts.of(forecasts)
-        eligible, ineligible = self._sieve(query, specs, forecasts)
-        if not eligible:
-            raise NoEligibleLLMError({refusal.llm: refusal.reason for refusal in ineligible})
+        eligible, ineligible = self._sieve(query, specs, forecasts, holds, unavailable or {})
         weights = self.weights_for(query, forecasts, cost_weight)
         # Most queries rule out none: then the columns are taken as they are.
         kept = forecasts.take(eligible) if ineligible else forecasts
         far = rule is not None and outside is not None and rule.far(outside.score)
         judged = rule.safe(kept) if rule is not None and far else kept
-        scores, stds = score(judged, weights=weights, cost_scale_usd=cost_scale_usd)
+        scores, stds = score(judged, weights=weights, cost_scale_usd=cost_scale_usd, streamed=query.streamed)
         propensities = self.policy.propensities(scores=scores, stds=stds, forecasts=judged)
         candidates = tuple(
             Candidate(llm=specs[row].name, forecast=forecast, score=value, propensity=propensity)
@@ -125,6 +145,7 @@ class DecisionMaker:
             trade_off=weights.trade_off,
             reason=_reason(place, scores, propensities, self.policy.name)
             + (_FAR if far else "")
+            + (_ALL_FAIL if unavailable and candidates[place].llm in unavailable else "")
             + _pacing(weights.trade_off, cost_weight),
             cost_weight=cost_weight,
         )
@@ -137,13 +158,18 @@ class DecisionMaker:
         forecasts: Sequence[Forecast],
         cost_scale_usd: float,
         cost_weight: float,
+        holds: Sequence[Hold | None] | None,
     ) -> Choice:
         names = [spec.name for spec in specs]
         if name not in names:
             raise UnknownLLMError(name, names)
-        forecast = forecasts[names.index(name)]
+        row = names.index(name)
+        forecast = forecasts[row]
+        busy = too_busy(forecast, hold=holds[row] if holds else None, max_wait_s=self.max_wait_s)
+        if busy is not None:
+            raise _none_left({name: busy})
         weights = self.weights_for(query, forecasts, cost_weight)
-        scores, _ = score([forecast], weights=weights, cost_scale_usd=cost_scale_usd)
+        scores, _ = score([forecast], weights=weights, cost_scale_usd=cost_scale_usd, streamed=query.streamed)
         candidate = Candidate(llm=name, forecast=forecast, score=float(scores[0]), propensity=1.0)
         return Choice(
             chosen=candidate,
@@ -166,19 +192,36 @@ class DecisionMaker:
         deadline_s = self.weights.deadline_s if query.deadline_s is None else query.deadline_s
         return replace(self.weights, trade_off=trade_off / cost_weight, deadline_s=deadline_s)
 
-    @staticmethod
-    def _sieve(query: Query, specs: Sequence[LLMSpec], forecasts: Forecasts) -> tuple[Sequence[int], list[Ineligible]]:
-        if asks_little(query) and all(takes_much(spec) for spec in specs):
+    def _sieve(
+        self,
+        query: Query,
+        specs: Sequence[LLMSpec],
+        forecasts: Forecasts,
+        holds: Sequence[Hold | None] | None,
+        unavailable: Mapping[str, str],
+    ) -> tuple[Sequence[int], list[Ineligible]]:
+        idle = not unavailable and holds is None and forecasts.wait_s.max(initial=0.0) <= self.max_wait_s
+        if idle and specs and asks_little(query) and all(takes_much(spec) for spec in specs):
             return range(len(specs)), []
         eligible: list[int] = []
-        ineligible: list[Ineligible] = []
+        failing: list[int] = []
+        refusals: dict[str, Refusal] = {}
         for row, (spec, forecast) in enumerate(zip(specs, forecasts, strict=True)):
-            reason = why_ineligible(query, spec, forecast)
-            if reason is None:
-                eligible.append(row)
+            hold = None if holds is None else holds[row]
+            refusal = why_ineligible(query, spec, forecast, hold=hold, max_wait_s=self.max_wait_s)
+            if refusal is not None:
+                refusals[spec.name] = refusal
+            elif spec.name in unavailable:
+                failing.append(row)
             else:
-                ineligible.append(Ineligible(llm=spec.name, reason=reason))
-        return eligible, ineligible
+                eligible.append(row)
+        ineligible = [Ineligible(llm=llm, reason=refusal.reason) for llm, refusal in refusals.items()]
+        if eligible:
+            ineligible += [Ineligible(llm=specs[row].name, reason=unavailable[specs[row].name]) for row in failing]
+            return eligible, ineligible
+        if not failing:
+            raise _none_left(refusals)
+        return failing, ineligible  # A call that may fail is better than none.
 
 
 def pick(propensities: NDArray[np.float64], draw: float) -> int:
@@ -189,6 +232,15 @@ def pick(propensities: NDArray[np.float64], draw: float) -> int:
     if place < len(shares) and shares[place] > 0:
         return place
     return max(row for row, share in enumerate(shares) if share > 0)
+
+
+def _none_left(refusals: Mapping[str, Refusal]) -> NoEligibleLLMError:
+    """Return the error that says why no LLM is left, and whether waiting helps."""
+    reasons = {llm: refusal.reason for llm, refusal in refusals.items()}
+    passing = [refusal.passes_in_s for refusal in refusals.values() if refusal.passes_in_s is not None]
+    if not passing:
+        return NoEligibleLLMError(reasons)
+    return PoolBusyError(reasons, retry_after_s=min(passing))
 
 
 def _pacing(trade_off: float, cost_weight: float) -> str:

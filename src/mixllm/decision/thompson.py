@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from mixllm.units import non_negative, positive
 
 __all__ = ["ThompsonPolicy", "probability_of_best"]
 
+_SQRT_2 = math.sqrt(2.0)
 _STEPS = np.linspace(-5.0, 5.0, 33)
 _MIN_STD = 1e-9
 
@@ -46,6 +48,8 @@ def probability_of_best(means: NDArray[np.float64], stds: NDArray[np.float64]) -
 def _of_likely(means: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(means) == 1:
         return np.ones(1)
+    if len(means) == 2:
+        return _of_two(*means.tolist(), *spread.tolist())
     points = np.sort((means[:, None] + spread[:, None] * _STEPS).ravel())
     with np.errstate(over="ignore"):  # Infinitely many standard deviations away is as far as 8.
         places = ((points[:, None] - means) / spread).clip(-_REACH, _REACH)
@@ -60,6 +64,12 @@ def _of_likely(means: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArr
         return certain(int(np.argmax(means)), len(means))
     result: NDArray[np.float64] = weights / total
     return result
+
+
+def _of_two(mean: float, other: float, std: float, other_std: float) -> NDArray[np.float64]:
+    # The difference of two Gaussians is one: no sum is needed, and most queries have no third to think of.
+    far = (mean - other) / math.hypot(std, other_std)
+    return np.array([0.5 * math.erfc(-far / _SQRT_2), 0.5 * math.erfc(far / _SQRT_2)])
 
 
 def _normal_cdf(x: NDArray[np.float64]) -> NDArray[np.float64]:

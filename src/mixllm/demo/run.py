@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 from rich.live import Live
 
+from mixllm.demo.arrivals import planned_arrivals
 from mixllm.demo.processes import ServerProcess
 from mixllm.demo.screen import LiveView
 from mixllm.demo.settings import DemoSettings
@@ -55,7 +56,9 @@ def run_demo(settings: DemoSettings, *, console: Console, on_result: OnResult) -
     log = _read(settings)
     book = AnswerBook(log=log)
     reference = log.strongest()
-    rows = [int(row) for row in np.random.default_rng(settings.seed).permutation(len(log))[: settings.queries]]
+    order = np.random.default_rng(settings.seed).permutation(len(log))
+    times_s = planned_arrivals(settings, say=console.print)
+    rows = [int(row) for row in (order[: settings.queries] if times_s is None else np.resize(order, len(times_s)))]
     tally = Tally(log=log, reference=reference, trade_off=settings.trade_off)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixllm-demo-")))
@@ -67,11 +70,26 @@ def run_demo(settings: DemoSettings, *, console: Console, on_result: OnResult) -
         stack.enter_context(_gateway(config_path, gateway_port))
         url = f"http://127.0.0.1:{gateway_port}"
         view = LiveView(tally=tally, total=len(rows))
-        traffic = Traffic(book=book, tally=tally, base_url=f"{url}/v1", speed=settings.speed, on_answer=view.advance)
+        traffic = Traffic(
+            book=book,
+            tally=tally,
+            base_url=f"{url}/v1",
+            speed=settings.played_speed,
+            deadline_s=None if times_s is None else settings.deadline_s,
+            on_answer=view.advance,
+        )
         started_s = time.monotonic()
         with Live(view, console=console, refresh_per_second=_REFRESHES_PER_S):
-            asyncio.run(traffic.send(rows, concurrency=settings.concurrency))
-        result = tally.result(seed=settings.seed, seconds=time.monotonic() - started_s)
+            if times_s is None:
+                asyncio.run(traffic.send(rows, concurrency=settings.concurrency))
+            else:
+                asyncio.run(traffic.send_at(rows, times_s / settings.played_speed))
+        result = tally.result(
+            seed=settings.seed,
+            seconds=time.monotonic() - started_s,
+            arrivals=settings.arrivals,
+            forecasts=traffic.forecasts.figures(),
+        )
         on_result(result, url)
     return result
 
@@ -94,9 +112,16 @@ def _config(
         "routing": {
             "lambda": settings.trade_off,
             "reference_llm": reference,
-            "caution": 1.5,
+            "caution": 1.0,
             "caution_judgements": 400.0,
-            "policy": {"name": "thompson", "scale": 0.3, "warmup_judgements": 40, "warmup_share": 0.6},
+            # A short run has no time to lose on exploring: each LLM is tried twenty times, then little is left to luck.
+            "policy": {
+                "name": "thompson",
+                "scale": 0.15,
+                "early_judgements": 0.0,
+                "warmup_judgements": 20,
+                "warmup_share": 0.6,
+            },
         },
         # Prices tell much of a pool that is made of a few families: runs then differ less in what they settle on.
         "learning": {"recipe": {"level_precision": 300.0}},
@@ -125,7 +150,8 @@ def _pool(settings: DemoSettings, port: int) -> ServerProcess:
         arguments=[
             "playback",
             *source,
-            *("--seed", str(settings.seed), "--port", str(port), "--time-scale", str(1.0 / settings.speed)),
+            *("--seed", str(settings.seed), "--port", str(port), "--time-scale", str(1.0 / settings.played_speed)),
+            *(() if settings.arrivals == "closed" else ("--capacity", str(settings.capacity))),
         ],
         health_url=f"http://127.0.0.1:{port}/health",
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixllm.demo.forecast_check import ForecastFigures
 from mixllm.logs import RoutingLog
 from mixllm.types import Value
 
-__all__ = ["DemoResult", "LLMShare", "OverheadMs", "Ratios", "Tally"]
+__all__ = ["DemoResult", "LLMShare", "Latencies", "OverheadMs", "Ratios", "Tally"]
 
 _RECENT = 200
 
@@ -36,6 +37,14 @@ class OverheadMs(Value, frozen=True, kw_only=True):
     p99: float
 
 
+class Latencies(Value, frozen=True, kw_only=True):
+    """Time that requests took, at recorded speed."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
 class DemoResult(Value, frozen=True, kw_only=True):
     """What ``mixllm demo --json`` prints."""
 
@@ -53,6 +62,11 @@ class DemoResult(Value, frozen=True, kw_only=True):
     trade_off: float
     seed: int
     seconds: float
+    arrivals: str = "closed"
+    late: int = 0
+    shed: int = 0
+    latency_s: Latencies | None = None
+    forecasts: ForecastFigures | None = None
 
 
 class Tally:
@@ -73,6 +87,8 @@ class Tally:
         self.reference = reference
         self.trade_off = trade_off
         self.failed = 0
+        self.late = 0
+        self.shed = 0
         self._reference = log.column(reference)
         self._rows: list[int] = []
         self._columns: list[int] = []
@@ -142,7 +158,16 @@ class Tally:
         """Return what the reference LLM would have cost."""
         return float(np.sum(self.log.cost_usd[self._rows, self._reference]))
 
-    def result(self, *, seed: int, seconds: float) -> DemoResult:
+    def latency_s(self) -> Latencies | None:
+        """Return quantiles of the time that requests took; None before the first answer."""
+        if not self._latencies_s:
+            return None
+        p50, p95, p99 = (float(at) for at in np.percentile(self._latencies_s, [50, 95, 99]))
+        return Latencies(p50=p50, p95=p95, p99=p99)
+
+    def result(
+        self, *, seed: int, seconds: float, arrivals: str = "closed", forecasts: ForecastFigures | None = None
+    ) -> DemoResult:
         """Return everything."""
         thirds = np.array_split(np.arange(len(self)), 3)
         whole = self.ratios()
@@ -161,6 +186,11 @@ class Tally:
             trade_off=self.trade_off,
             seed=seed,
             seconds=seconds,
+            arrivals=arrivals,
+            late=self.late,
+            shed=self.shed,
+            latency_s=self.latency_s(),
+            forecasts=forecasts,
         )
 
     def _of(self, table: NDArray[np.float64], part: slice) -> NDArray[np.float64]:

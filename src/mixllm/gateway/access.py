@@ -1,32 +1,50 @@
-"""Who may ask: holders of an API key, or, where there is none, this machine under its own name."""
+"""Who may ask what: holders of an API key, or, where there is none, this machine under its own name."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import asyncio
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sized
+from functools import lru_cache
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mixllm.config.key_names import key_name
+from mixllm.errors import ConfigError
 from mixllm.gateway.answers import problem
-from mixllm.types import Secret
+from mixllm.gateway.audit import Audit
+from mixllm.gateway.keys import NOBODY, AccessKey, KeyRing
+from mixllm.gateway.scopes import OPEN_PATHS, scopes_for
 
-__all__ = ["KeyGuard", "is_loopback", "key_id_of", "key_name"]
+__all__ = [
+    "KEY_IN_STATE",
+    "KeyGuard",
+    "audit_details",
+    "check_exposure",
+    "is_loopback",
+    "key_id_of",
+    "key_name",
+    "key_of",
+]
 
 _HAS_PORT = re.compile(r":\d*$")
-_OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+KEY_IN_STATE = "mixllm_key"
+"""Where the state of a request has its key."""
+
+_DETAILS = "mixllm_audit_details"
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ANTHROPIC_PATH = "/v1/messages"
-_KEY_ID = "mixllm_key_id"
+_MAX_URL_BYTES = 8 * 1024
+_MAX_HEADER_BYTES = 32 * 1024
 
 
 class KeyGuard:
-    """ASGI middleware that lets only requests with a valid ``Authorization: Bearer`` key through.
+    """ASGI middleware that lets only requests through whose ``Authorization: Bearer`` key allows them.
 
     Health checks need no key. Where there are no keys, the ``Host`` must be a loopback name: a web page that points a
     name of its own at 127.0.0.1 (DNS rebinding) is turned away.
@@ -34,58 +52,99 @@ class KeyGuard:
     Parameters
     ----------
     app
-        What it guards; it finds the name of the request's key with `key_id_of`.
-    keys
-        The valid keys, compared in constant time; empty: none is asked for.
+        What it guards; it finds the request's key with `key_of`.
+    ring
+        The valid keys; empty: none is asked for. It may be replaced at any time: requests under way go on.
+    audit
+        Takes note of every request that would change the gateway, admitted or not.
     """
 
-    def __init__(self, *, app: ASGIApp, keys: Sequence[Secret]) -> None:
+    def __init__(self, *, app: ASGIApp, ring: KeyRing, audit: Audit) -> None:
         self.app = app
-        self._digests = [_digest(key.reveal()) for key in keys]
-        self._names = {digest: key_name(key) for digest, key in zip(self._digests, keys, strict=True)}
+        self.ring = ring
+        self.audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401."""
-        if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
-            key_id, refusal = self._admitted(Headers(scope=scope), scope["path"])
-            scope.setdefault("state", {})[_KEY_ID] = key_id
-            if refusal is not None:
-                await refusal(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        scopes = scopes_for(scope["method"], scope["path"])
+        key, refusal = self._admitted(headers, scope["path"])
+        state = scope.setdefault("state", {})
+        state[KEY_IN_STATE] = key
+        refusal = refusal or _too_large(scope) or _out_of_scope(key, scopes)
+        if scopes == ("admin",) and scope["method"] not in _READS:
+            state[_DETAILS] = {}
+            send = self._audited(scope, send, key)
+        if refusal is None and key.rate is not None:
+            status = key.rate.take()
+            send = _with_headers(send, status.headers())
+            if not status.admitted:
+                refusal = _too_many(key, status.retry_after_s)
+        await (self.app if refusal is None else refusal)(scope, receive, send)
 
-    def _admitted(self, headers: Headers, path: str) -> tuple[str, Response | None]:
-        """Return the name of the key that asks, and the refusal where it may not."""
-        if not self._digests:
+    def _admitted(self, headers: Headers, path: str) -> tuple[AccessKey, Response | None]:
+        """Return the key that asks, and the refusal where it may not."""
+        if not len(self.ring):
             host = headers.get("host", "")
             if is_loopback(host.rpartition(":")[0] if _HAS_PORT.search(host) else host):
-                return "", None
-            return "", problem(
+                return NOBODY, None
+            return NOBODY, problem(
                 403,
                 f"Without gateway.api_keys only requests to this machine's loopback are answered, not to {host[:80]!r}."
                 " Use http://127.0.0.1, or configure a key.",
                 code="host_not_allowed",
             )
-        digest = _digest(_presented(headers, path))
-        if self._valid(digest):
-            return self._names[digest], None
-        return "", problem(
+        key = self.ring.find(_presented(headers, path))
+        if key is not None:
+            return key, None
+        return NOBODY, problem(
             401,
-            "The API key is missing or wrong. Send 'Authorization: Bearer <key>' with a key of gateway.api_keys.",
+            "The API key is missing, wrong or expired. Send 'Authorization: Bearer <key>' with a key of "
+            "gateway.api_keys or gateway.keys.",
             code="invalid_api_key",
             headers={"www-authenticate": "Bearer"},
         )
 
-    def _valid(self, digest: bytes) -> bool:
-        # Digests have one length, and every key is compared, so that time tells neither which key nor how much of it.
-        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+    def _audited(self, scope: Scope, send: Send, key: AccessKey) -> Send:
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # Before the answer: what a client knows to be done is on record.
+                await asyncio.to_thread(
+                    self.audit.write,
+                    action=f"{scope['method']} {scope['path']}",
+                    status=message["status"],
+                    key_id=key.key_id,
+                    key_name=key.name,
+                    client=(scope.get("client") or ("",))[0],
+                    details=scope["state"][_DETAILS],
+                )
+            await send(message)
+
+        return noted
+
+
+def key_of(request: Request) -> AccessKey:
+    """Return the key that `request` was admitted with; `NOBODY` where none was asked for."""
+    key = getattr(request.state, KEY_IN_STATE, NOBODY)
+    assert isinstance(key, AccessKey)
+    return key
 
 
 def key_id_of(request: Request) -> str:
     """Return the name of the key that `request` was admitted with; empty where none was asked for."""
-    return str(getattr(request.state, _KEY_ID, ""))
+    return key_of(request).key_id
 
 
+def audit_details(request: Request, **details: Any) -> None:
+    """Have the audit say what `request` changes; no secret may be in it."""
+    kept: dict[str, Any] = getattr(request.state, _DETAILS, {})
+    kept.update(details)
+
+
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Return whether `host`, a name or an address, is this machine's loopback.
 
@@ -100,6 +159,27 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def check_exposure(host: str, keys: Sized) -> None:
+    """Raise `ConfigError` where the gateway would listen beyond loopback without a key."""
+    if len(keys):
+        return
+    if not is_loopback(host):
+        raise ConfigError(
+            f"gateway.host: {host!r} is reachable from other machines, and no key is configured. Set gateway.api_keys "
+            "or gateway.keys, or listen on 127.0.0.1."
+        )
+
+
+def _too_large(scope: Mapping[str, Any]) -> Response | None:
+    if len(scope["raw_path"] or b"") + len(scope["query_string"]) > _MAX_URL_BYTES:
+        return problem(414, f"The URL is longer than {_MAX_URL_BYTES} bytes. Shorten it.", code="url_too_long")
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > _MAX_HEADER_BYTES:
+        return problem(
+            431, f"The headers are longer than {_MAX_HEADER_BYTES} bytes. Send fewer.", code="headers_too_large"
+        )
+    return None
+
+
 def _presented(headers: Headers, path: str) -> str:
     """Return the key that a request presents; Anthropic's clients have a header of their own for it."""
     if path.startswith(_ANTHROPIC_PATH) and "x-api-key" in headers:
@@ -108,5 +188,31 @@ def _presented(headers: Headers, path: str) -> str:
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def _out_of_scope(key: AccessKey, scopes: tuple[Any, ...]) -> Response | None:
+    if key.may(scopes):
+        return None
+    return problem(
+        403,
+        f"This API key does not open this: it needs the scope {' or '.join(scopes)}, and has "
+        f"{', '.join(sorted(key.scopes))}. Use another key, or extend its entry in gateway.keys.",
+        code="insufficient_scope",
+    )
+
+
+def _too_many(key: AccessKey, retry_after_s: float) -> Response:
+    assert key.rate is not None
+    return problem(
+        429,
+        f"This API key may send {key.rate.limit} requests a minute. Wait {retry_after_s:.1f} s, or raise its "
+        "requests_per_minute.",
+        code="rate_limit_exceeded",
+    )
+
+
+def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+    async def extended(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *headers]}
+        await send(message)
+
+    return extended

@@ -18,6 +18,7 @@ from mixllm.errors import (
     MissingExtraError,
     MixLLMError,
     NoEligibleLLMError,
+    PoolBusyError,
     StoreError,
     UnknownDecisionError,
     UnknownLLMError,
@@ -27,6 +28,7 @@ from mixllm.errors import (
     UpstreamTimeoutError,
 )
 from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
+from mixllm.gateway.permissions import ForbiddenLLMError
 
 __all__ = [
     "StoppingError",
@@ -55,11 +57,13 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (BodyTooLargeError, 413, "request_too_large"),
     (UnsupportedMediaError, 415, "unsupported_media_type"),
     (InvalidBodyError, 400, "invalid_request"),
+    (ForbiddenLLMError, 403, "model_not_allowed"),
     (UnknownDecisionError, 404, "unknown_inference_id"),
     (ConflictingEventError, 409, "conflicting_feedback"),
     (UnknownLLMError, 404, "model_not_found"),
     (DuplicateLLMError, 409, "duplicate_llm"),
     (UnknownPriceError, 422, "unknown_price"),
+    (PoolBusyError, 429, "pool_busy"),
     (NoEligibleLLMError, 422, "no_eligible_llm"),
     (BudgetExhaustedError, 429, _NO_MONEY),
     (ConfigError, 422, "invalid_llm"),
@@ -76,7 +80,13 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
 _UPSTREAM_STATUSES_PASSED_ON = frozenset({400, 404, 408, 409, 413, 415, 422, 429})
 """Faults of the request: the caller can act on them. The rest are the endpoint's, or the gateway's own key's: 502."""
 
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
 
 
 class _Error(msgspec.Struct):
@@ -116,8 +126,8 @@ def error_response(error: Exception, *, headers: Mapping[str, str] | None = None
     if isinstance(error, UpstreamStatusError):
         return _upstream_status(error, dict(headers or {}))
     status, code = _status_of(error)
-    if isinstance(error, BudgetExhaustedError):
-        headers = {**(headers or {}), "retry-after": str(math.ceil(error.retry_after_s))}
+    if isinstance(error, BudgetExhaustedError | PoolBusyError):
+        headers = {**(headers or {}), "retry-after": str(max(1, math.ceil(error.retry_after_s)))}
     return problem(status, str(error), code=code, param=_param_of(error), headers=headers)
 
 
@@ -164,7 +174,7 @@ def _param_of(error: Exception) -> str | None:
         return error.param
     if isinstance(error, InvalidValueError):
         return error.parameter
-    return "model" if isinstance(error, UnknownLLMError) else None
+    return "model" if isinstance(error, UnknownLLMError | ForbiddenLLMError) else None
 
 
 def _error(status: int, message: str, code: str | None, param: str | None) -> _Error:

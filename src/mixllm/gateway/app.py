@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,32 +13,40 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from mixllm.config import ConversationsConfig, GatewayConfig, SignalsConfig
+from mixllm.config import CallsConfig, ConversationsConfig, GatewayConfig, SignalsConfig
 from mixllm.errors import MixLLMError
 from mixllm.gateway.access import KeyGuard
 from mixllm.gateway.answers import error_response, problem
+from mixllm.gateway.audit import Audit
 from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError
 from mixllm.gateway.budget import get_budget
+from mixllm.gateway.call_metrics import CallMetrics
+from mixllm.gateway.calling import HedgeAllowance
 from mixllm.gateway.chat import chat_completions
 from mixllm.gateway.conversations import ConversationMemory
 from mixllm.gateway.decisions import get_decision, post_route
+from mixllm.gateway.door import Door
 from mixllm.gateway.embeddings import embeddings
 from mixllm.gateway.feedback import post_feedback
 from mixllm.gateway.health import live, metrics, ready
 from mixllm.gateway.judge import Judge
+from mixllm.gateway.keys import KeyRing
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm, update_llm
 from mixllm.gateway.messages import count_tokens, messages
 from mixllm.gateway.metrics import Metrics
+from mixllm.gateway.pool_follower import PoolFollower
+from mixllm.gateway.reload import Reloader, post_reload
+from mixllm.gateway.request_log import RequestLog
 from mixllm.gateway.responses import responses
 from mixllm.gateway.signals import Signals
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.states import get_state, list_states, release_state, roll_back_state
+from mixllm.gateway.tracing import Tracing
 from mixllm.gateway.watch_metrics import WatchMetrics
 from mixllm.gateway.watching import Watch
 from mixllm.interfaces import LLMClient
 from mixllm.router import RouterCore
-from mixllm.types import Secret
 
 __all__ = ["create_app"]
 
@@ -49,11 +58,14 @@ def create_app(
     router: RouterCore,
     client: LLMClient,
     config: GatewayConfig,
-    keys: Sequence[Secret] = (),
+    ring: KeyRing | None = None,
     llm_keys: LLMKeyRules | None = None,
     signals: SignalsConfig | None = None,
     judge: Judge | None = None,
     conversations: ConversationsConfig | None = None,
+    calls: CallsConfig | None = None,
+    reloader: Reloader | None = None,
+    tracing: Tracing | None = None,
 ) -> ASGIApp:
     """Return the gateway over `router` and `client`; it closes neither.
 
@@ -65,8 +77,8 @@ def create_app(
         Calls the LLMs.
     config
         Limits.
-    keys
-        Keys that clients must present; empty: none is asked for, and only loopback names are answered to.
+    ring
+        Keys that clients must present; None or empty: none is asked for, and only loopback names are answered to.
     llm_keys
         Which keys LLMs that are added at run time may use; None allows none.
     signals
@@ -75,13 +87,20 @@ def create_app(
         Judges a share of the answers; it works while the application runs.
     conversations
         How far a conversation stays with its LLM; None takes the defaults.
+    calls
+        How LLMs are called for one request; None takes the defaults.
+    reloader
+        Reads the configuration again when it is asked to; None: it cannot be.
+    tracing
+        Takes the spans of requests; None: there are none.
     """
+    calls = calls or CallsConfig()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
         router.worker.start()
-        async with judge or nullcontext():
+        async with judge or nullcontext(), PoolFollower(router) if config.workers > 1 else nullcontext():
             yield
 
     handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = dict.fromkeys(
@@ -100,6 +119,7 @@ def create_app(
     if judge is not None or (signals is not None and signals.implicit):
         watch = Watch(signals=Signals(router=router, config=signals or SignalsConfig()), judge=judge)
         gateway_metrics.registry.register(WatchMetrics(watch))
+    call_metrics = CallMetrics(registry=gateway_metrics.registry, router=router)
     app.state.gateway = GatewayState(
         router=router,
         client=client,
@@ -108,9 +128,22 @@ def create_app(
         llm_keys=llm_keys or LLMKeyRules(),
         watch=watch,
         conversations=ConversationMemory(config=conversations, clock=router.clock) if conversations.sticky else None,
+        calls=calls,
+        call_metrics=call_metrics,
+        hedges=HedgeAllowance(max_share=calls.hedge.max_share),
+        reloader=reloader,
     )
-    return KeyGuard(app=app, keys=keys)
+    audit = Audit(path=None if config.audit_path is None else Path(config.audit_path))
+    door = Door(app=app, paths=_CALLING, config=config, metrics=call_metrics)
+    guard = KeyGuard(app=door, ring=ring if ring is not None else KeyRing({}), audit=audit)
+    front = RequestLog(app=guard, enabled=config.access_log, tracing=tracing)
+    if reloader is not None:
+        reloader.attach(app, guard, front, door)
+    return front
 
+
+_CALLING = ("/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses")
+"""The paths that call LLMs."""
 
 _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("POST", "/v1/chat/completions", chat_completions),
@@ -133,6 +166,7 @@ _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("GET", "/v1/state/{version:int}", get_state),
     ("POST", "/v1/state/rollback", roll_back_state),
     ("POST", "/v1/state/release", release_state),
+    ("POST", "/v1/reload", post_reload),
     ("GET", "/health/live", live),
     ("GET", "/health/ready", ready),
     ("GET", "/metrics", metrics),

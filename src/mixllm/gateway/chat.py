@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mixllm.errors import UnknownLLMError
-from mixllm.gateway.access import key_id_of
+from mixllm.gateway.access import key_id_of, key_of
 from mixllm.gateway.answers import StoppingError, error_response
 from mixllm.gateway.bodies import read_fields
-from mixllm.gateway.calls import Call
+from mixllm.gateway.calling import Calls
+from mixllm.gateway.chat_answer import ChatAnswer
 from mixllm.gateway.conversations import SESSION_HEADER, Conversation
 from mixllm.gateway.deciding import decide
 from mixllm.gateway.departure import ClientLeftError, LeaveWatch
@@ -26,7 +27,6 @@ from mixllm.types import Decision, LLMSpec, Outcome, OutcomeStatus
 
 __all__ = ["answer", "answer_chat", "chat_completions", "conversation_of"]
 
-_OK = 200
 _CLIENT_LEFT = 499
 """nginx's status for a client that went away; nobody reads it."""
 
@@ -41,7 +41,7 @@ async def answer_chat(request: Request, fields: dict[str, msgspec.Raw], *, start
     """Answer the chat request that `fields` are; `started_s` is when it came, on `time.perf_counter`'s clock."""
     trade_off = state_of(request).router.maker.weights.trade_off
     return await answer(
-        request, read_chat_request(fields, trade_off=trade_off, key_id=key_id_of(request)), started_s=started_s
+        request, read_chat_request(fields, trade_off=trade_off, key=key_of(request)), started_s=started_s
     )
 
 
@@ -78,12 +78,13 @@ async def answer(
     watched = None
     if state.watch is not None and chat.dialect is CHAT:
         watched = state.watch.begin(chat, decision, asker=_asker(request))
-    call = Call(state=state, chat=chat, decision=decision, spec=spec, started_s=started_s, watched=watched)
+    calls = Calls(state=state, request=chat, decision=decision, spec=spec, started_s=started_s, watched=watched)
+    reply = ChatAnswer(chat=chat, calls=calls)
     try:
         with LeaveWatch(request.receive):
-            response = await call.answer()
-            if conversation is not None and response.status_code == _OK:
-                conversation.answered(call.spec.name)
+            response = await reply.respond()
+            if conversation is not None and reply.llm is not None:
+                conversation.answered(reply.llm)
             return response
     except ClientLeftError:
         return Response(status_code=_CLIENT_LEFT)

@@ -7,11 +7,13 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mixllm.gateway.access import key_id_of
+from mixllm.errors import UnknownDecisionError
+from mixllm.gateway.access import key_of
 from mixllm.gateway.answers import json_response
 from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.chat import conversation_of
 from mixllm.gateway.deciding import decide
+from mixllm.gateway.elsewhere import once_known
 from mixllm.gateway.requests import read_chat_request
 from mixllm.gateway.state import state_of
 
@@ -24,7 +26,7 @@ async def post_route(request: Request) -> Response:
     chat = read_chat_request(
         await read_fields(request),
         trade_off=router.maker.weights.trade_off,
-        key_id=key_id_of(request),
+        key=key_of(request),
         routing_only=True,
     )
     conversation = conversation_of(request, chat)
@@ -32,6 +34,10 @@ async def post_route(request: Request) -> Response:
 
 
 async def get_decision(request: Request) -> Response:
-    """Return a decision with its outcomes and feedback."""
-    router = state_of(request).router
-    return json_response(await asyncio.to_thread(router.decision, request.path_params["decision_id"]))
+    """Return a decision with its outcomes and feedback; a key without the scope ``admin`` sees its own alone."""
+    state, key = state_of(request), key_of(request)
+    decision_id = request.path_params["decision_id"]
+    stored = await once_known(state, decision_id, lambda: asyncio.to_thread(state.router.decision, decision_id))
+    if stored.decision.key_id != key.key_id and not key.may(("admin",)):
+        raise UnknownDecisionError(decision_id)  # As if there were none: not even that is another's business.
+    return json_response(stored)

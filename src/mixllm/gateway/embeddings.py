@@ -12,12 +12,13 @@ from starlette.responses import Response
 
 from mixllm.encoders.content import json_text_chars
 from mixllm.errors import NoEligibleLLMError
-from mixllm.gateway.access import key_id_of
+from mixllm.gateway.access import key_of
 from mixllm.gateway.bodies import InvalidBodyError, decode, read_fields
 from mixllm.gateway.chat import answer
 from mixllm.gateway.dialect import EMBEDDINGS
+from mixllm.gateway.permissions import within
 from mixllm.gateway.profiles import read_profile
-from mixllm.gateway.requests import OWN_FIELD, ChatRequest, read_model, read_wishes
+from mixllm.gateway.requests import OWN_FIELD, ChatRequest, read_model, read_wishes, wishful
 from mixllm.gateway.state import state_of
 from mixllm.types import Endpoint, LLMSpec, Query
 
@@ -29,13 +30,15 @@ _INPUT = msgspec.json.Decoder(str | list[str | int | list[int]])
 async def embeddings(request: Request) -> Response:
     """Answer with the vectors of the LLM that is named; ``mixllm/auto`` stands for the only one that there is."""
     started_s = time.perf_counter()
-    router = state_of(request).router
+    router, key = state_of(request).router, key_of(request)
+    trade_off = router.maker.weights.trade_off
     fields = await read_fields(request)
     model = read_model(fields)
     text, tokens_in, chars = _read_input(fields)
     wishes = read_wishes(fields)
-    if read_profile(model, trade_off=router.maker.weights.trade_off) is not None:
-        model = _only(router.llms, wishes.allowed_llms).name
+    profile = read_profile(model, trade_off=trade_off)
+    if profile is not None:
+        model = _only([spec for spec in router.llms if key.allows(spec.name)], wishes.allowed_llms).name
     elif Endpoint.EMBEDDINGS not in router.llm(model).endpoints:
         raise NoEligibleLLMError({model: "does not serve embeddings; where it does, give it mode: embedding"})
     query = Query(
@@ -43,12 +46,12 @@ async def embeddings(request: Request) -> Response:
         tokens_in=tokens_in,
         prompt_chars=chars,
         endpoints=frozenset({Endpoint.EMBEDDINGS}),
-        key_id=key_id_of(request),
     )
+    query, llm = within(key, wishful(query, wishes, profile), llm=model, trade_off=trade_off)
     chat = ChatRequest(
         fields={name: raw for name, raw in fields.items() if name != OWN_FIELD},
         query=query,
-        llm=model,
+        llm=llm,
         stream=False,
         wants_usage=False,
         ends_with_user=False,

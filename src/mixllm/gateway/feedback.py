@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Annotated
 
 import msgspec
@@ -12,8 +13,9 @@ from starlette.responses import Response
 from mixllm.gateway.access import key_id_of
 from mixllm.gateway.answers import json_response
 from mixllm.gateway.bodies import InvalidBodyError, read_object
+from mixllm.gateway.elsewhere import once_known
 from mixllm.gateway.state import state_of
-from mixllm.types import IMPLICIT_SOURCES, JUDGE_SOURCE, MAX_ID_CHARS
+from mixllm.types import IMPLICIT_SOURCES, JUDGE_SOURCE, MAX_ID_CHARS, FeedbackReceipt
 
 __all__ = ["post_feedback"]
 
@@ -38,18 +40,22 @@ async def post_feedback(request: Request) -> Response:
     state = state_of(request)
     _check_source(body.source, own_judge=state.watch is not None and state.watch.judge is not None)
     thumbs = body.value if isinstance(body.value, bool) else None
-    receipt = await asyncio.wrap_future(
-        state.router.submit_feedback(
-            body.inference_id,
-            quality=None if isinstance(body.value, bool) else body.value,
-            thumbs=thumbs,
-            metric=body.metric_name,
-            source=body.source,
-            feedback_id=request.headers.get("idempotency-key"),
-            tags=body.tags,
-            key_id=key_id_of(request),
+
+    def submit() -> Awaitable[FeedbackReceipt]:
+        return asyncio.wrap_future(
+            state.router.submit_feedback(
+                body.inference_id,
+                quality=None if isinstance(body.value, bool) else body.value,
+                thumbs=thumbs,
+                metric=body.metric_name,
+                source=body.source,
+                feedback_id=request.headers.get("idempotency-key"),
+                tags=body.tags,
+                key_id=key_id_of(request),
+            )
         )
-    )
+
+    receipt = await once_known(state, body.inference_id, submit)
     state.metrics.observe_feedback(kind="refined" if thumbs is None else "binary", duplicate=receipt.duplicate)
     return json_response(
         _FeedbackAnswer(feedback_id=receipt.feedback_id, inference_id=body.inference_id, duplicate=receipt.duplicate)

@@ -23,12 +23,13 @@ async def live(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """Say whether requests can be routed and whether learning happens.
 
-    503 where nothing can be routed or nothing learns, with the reasons. Where learning has trouble, but every request
-    is still routed, the status is ``degraded`` and 200: taking the gateway away would not mend it.
+    503 where nothing can be routed or nothing learns, with the reasons. Where learning has trouble or LLMs fail, but
+    every request is still routed, the status is ``degraded`` and 200: taking the gateway away would not mend it.
     """
     router = state_of(request).router
     vitals = await asyncio.to_thread(router.worker.vitals)
-    warnings = vitals.warnings()
+    refusing = router.breakers.refusing()
+    warnings = [*vitals.warnings(), *(f"LLM {llm!r} is left alone: {reason}" for llm, reason in refusing.items())]
     problems = []
     if not router.llms:
         problems.append("the pool is empty: add an LLM with POST /v1/llms")
@@ -40,6 +41,7 @@ async def ready(request: Request) -> Response:
         "problems": problems,
         "warnings": warnings,
         "llms": len(router.llms),
+        "breakers": {spec.name: router.breakers.status(spec.name) for spec in router.llms},
         "learning": {
             "running": vitals.running,
             "stalled": vitals.stalled,

@@ -11,10 +11,12 @@ from starlette.responses import Response
 
 from mixllm.config import decode_model_entry
 from mixllm.errors import ConfigError, UnknownLLMError
+from mixllm.gateway.access import audit_details, key_of
 from mixllm.gateway.answers import json_response, problem
 from mixllm.gateway.bodies import InvalidBodyError, read_object
 from mixllm.gateway.profiles import AUTO_MODELS
 from mixllm.gateway.state import state_of
+from mixllm.registry import BreakerStatus
 from mixllm.router import RouterCore
 from mixllm.types import LLMSpec, Value
 
@@ -24,13 +26,20 @@ _OWNER = "mixllm"
 
 
 class LLMStatus(Value, frozen=True, kw_only=True):
-    """An LLM of the pool and what is known of it."""
+    """An LLM of the pool and what is known of it.
+
+    `in_flight` counts the calls of all workers; `wait_s` is what a call of usual length is expected to wait now, limits
+    and cooldowns included; `refused_s` is how long its endpoint has asked to be left alone.
+    """
 
     spec: LLMSpec
     in_flight: int
     judgements: float
     ttft_s: float
     tpot_s: float
+    wait_s: float
+    refused_s: float
+    breaker: BreakerStatus
 
 
 async def list_llms(request: Request) -> Response:
@@ -55,6 +64,7 @@ async def add_llm(request: Request) -> Response:
     spec = _read_spec(tree)
     if spec.api_base is None and spec.provider is None:
         raise InvalidBodyError("api_base is missing: the gateway has to know where to call the LLM.", param="api_base")
+    audit_details(request, llm=spec.name, api_base=spec.api_base, api_key_env=spec.api_key_env)
     state_of(request).llm_keys.check(spec)
     added = await asyncio.to_thread(state_of(request).router.add_llm, spec)
     return json_response(added, status=201)
@@ -64,20 +74,27 @@ async def update_llm(request: Request) -> Response:
     """Change an LLM of the pool: its price, its endpoint, its limits; what is not named stays (RFC 7396)."""
     state = state_of(request)
     changes = await read_object(request, dict[str, Any])
+    audit_details(request, changed=sorted(changes))
     before = state.router.llm(request.path_params["name"])
     spec = _read_fields(_merged(msgspec.to_builtins(before), changes))
     if spec.name != before.name:
         raise InvalidBodyError("An LLM's name cannot be changed. Add it under the new name.", param="name")
     if spec.api_base is None and spec.provider is None:
         raise InvalidBodyError("api_base is missing: the gateway has to know where to call the LLM.", param="api_base")
+    audit_details(request, api_base=spec.api_base, api_key_env=spec.api_key_env)
     state.llm_keys.check(spec)
-    return json_response(await asyncio.to_thread(state.router.update_llm, spec))
+    updated = await asyncio.to_thread(state.router.update_llm, spec)
+    if (spec.api_base, spec.api_key_env, spec.model) != (before.api_base, before.api_key_env, before.model):
+        state.router.breakers.forget(spec.name)  # What failed was something else.
+    return json_response(updated)
 
 
 async def remove_llm(request: Request) -> Response:
     """Remove an LLM; what was learned of it is kept for its return."""
     name = request.path_params["name"]
-    await asyncio.to_thread(state_of(request).router.remove_llm, name)
+    router = state_of(request).router
+    await asyncio.to_thread(router.remove_llm, name)
+    router.breakers.forget(name)
     return json_response({"name": name, "removed": True})
 
 
@@ -130,7 +147,8 @@ def _merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _statuses(router: RouterCore) -> list[LLMStatus]:
-    snapshot, counts = router.snapshot, router.in_flight.counts()
+    snapshot, counts = router.snapshot, router.traffic.counts()
+    waits_s, refused_s = router.waits_s(), router.traffic.refused_s()
     return [
         LLMStatus(
             spec=spec,
@@ -138,13 +156,17 @@ def _statuses(router: RouterCore) -> list[LLMStatus]:
             judgements=judgements,
             ttft_s=latency.ttft_s,
             tpot_s=latency.tpot_s,
+            wait_s=waits_s.get(spec.name, 0.0),
+            refused_s=refused_s.get(spec.name, 0.0),
+            breaker=router.breakers.status(spec.name),
         )
         for spec, judgements, latency in zip(snapshot.specs, snapshot.judgements, snapshot.latency, strict=True)
     ]
 
 
 def _model_names(request: Request) -> list[str]:
-    return [*AUTO_MODELS, *(spec.name for spec in state_of(request).router.llms)]
+    key = key_of(request)
+    return [*AUTO_MODELS, *(spec.name for spec in state_of(request).router.llms if key.allows(spec.name))]
 
 
 def _model(name: str) -> dict[str, object]:

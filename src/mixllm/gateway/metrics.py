@@ -9,6 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from mixllm.gateway.budget_metrics import budget_metrics, shadow_metrics
+from mixllm.gateway.notes import note_decision, note_outcome
+from mixllm.gateway.traffic_metrics import traffic_metrics
 from mixllm.learning.vitals import Vitals
 from mixllm.router import RouterCore
 from mixllm.types import Decision, Outcome
@@ -38,6 +40,7 @@ class Metrics:
         self._cost_usd = self._counter("cost_usd", "Measured cost of calls in USD", "llm")
         self._tokens = self._counter("tokens", "Tokens of calls", "llm", "direction")
         self._feedback = self._counter("feedback", "Judgements received", "kind", "duplicate")
+        self._reloads = self._counter("config_reloads", "Times the configuration was read again", "result")
         self._overhead_s = Histogram(
             "mixllm_overhead_seconds",
             "Time a request spends in the gateway itself",
@@ -67,10 +70,12 @@ class Metrics:
 
     def observe_decision(self, decision: Decision) -> None:
         """Count a decision."""
+        note_decision(decision)
         self._out_of_domain.observe(decision.out_of_domain)
 
     def observe(self, outcome: Outcome) -> None:
         """Count a call."""
+        note_outcome(outcome)
         llm = outcome.llm or ""
         self._requests.labels(llm, outcome.status.value, str(outcome.streamed).lower()).inc()
         if outcome.cost_usd is not None:
@@ -90,6 +95,10 @@ class Metrics:
     def observe_feedback(self, *, kind: str, duplicate: bool) -> None:
         """Count a judgement."""
         self._feedback.labels(kind, str(duplicate).lower()).inc()
+
+    def observe_reload(self, *, applied: bool) -> None:
+        """Count a time that the configuration was read again."""
+        self._reloads.labels("applied" if applied else "refused").inc()
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -126,18 +135,15 @@ class _RouterState(Collector):
         for kind, count in self.router.store.counts().items():
             kept.add_metric([kind], count)
         yield kept
-        under_way = GaugeMetricFamily("mixllm_in_flight", "Calls under way", labels=["llm"])
+        yield from traffic_metrics(self.router)
         judged = GaugeMetricFamily("mixllm_judgements", "Judgements an LLM's quality rests on", labels=["llm"])
         effective = GaugeMetricFamily(
             "mixllm_effective_samples", "Weights of what was learned, after forgetting", labels=["llm", "target"]
         )
-        counts = self.router.in_flight.counts()
         for row, spec in enumerate(snapshot.specs):
-            under_way.add_metric([spec.name], counts.get(spec.name, 0))
             judged.add_metric([spec.name], snapshot.judgements[row])
             effective.add_metric([spec.name, "quality"], snapshot.judgements[row])
             effective.add_metric([spec.name, "length"], snapshot.answers[row])
-        yield under_way
         yield judged
         yield effective
         if self.router.budget is not None:

@@ -10,6 +10,8 @@ import msgspec
 from mixllm.encoders import is_tool_result, query_from_messages
 from mixllm.gateway.bodies import InvalidBodyError, decode
 from mixllm.gateway.dialect import CHAT, Dialect
+from mixllm.gateway.keys import NOBODY, AccessKey
+from mixllm.gateway.permissions import within
 from mixllm.gateway.profiles import AUTO, Profile, read_profile
 from mixllm.types import Capability, LLMSpec, Query
 
@@ -29,6 +31,8 @@ OWN_FIELD = "mixllm"
 
 _HUMAN = "user"
 _MAX_CHOICES = 1024
+
+_MAX_MESSAGES = 10_000
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,7 +109,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_chat_request(
-    fields: dict[str, msgspec.Raw], *, trade_off: float, key_id: str = "", routing_only: bool = False
+    fields: dict[str, msgspec.Raw], *, trade_off: float, key: AccessKey = NOBODY, routing_only: bool = False
 ) -> ChatRequest:
     """Understand a chat request.
 
@@ -115,8 +119,8 @@ def read_chat_request(
         Top-level fields of the body.
     trade_off
         The configured λ, which profiles shift.
-    key_id
-        Name of the key that asks.
+    key
+        The key that asks: what it sets and allows.
     routing_only
         Whether ``model`` may be missing: there is only one thing to ask for.
 
@@ -124,6 +128,8 @@ def read_chat_request(
     ------
     InvalidBodyError, InvalidValueError
         Where a field that the gateway needs is missing or wrong; names it.
+    ForbiddenLLMError
+        Where it names an LLM that its key may not use.
     """
     model = read_model(fields, default=AUTO if routing_only else None)
     profile = read_profile(model, trade_off=trade_off)
@@ -132,11 +138,12 @@ def read_chat_request(
     messages = _messages(fields)
     stream: bool = optional_field(fields, "stream", bool) or False
     query = query_from_messages(messages, needs=_needs(fields), max_tokens_out=_max_tokens_out(fields), streamed=stream)
-    query = msgspec.structs.replace(wishful(query, wishes, profile, key_id=key_id), choices=_choices(fields))
+    query = msgspec.structs.replace(wishful(query, wishes, profile), choices=_choices(fields))
+    query, llm = within(key, query, llm=model if profile is None else None, trade_off=trade_off)
     return ChatRequest(
         fields={name: raw for name, raw in fields.items() if name != OWN_FIELD},
         query=query,
-        llm=model if profile is None else None,
+        llm=llm,
         stream=stream,
         wants_usage=bool(options and options.include_usage),
         ends_with_user=messages[-1]["role"] == _HUMAN,  # query_from_messages has seen to it that there is one
@@ -145,8 +152,11 @@ def read_chat_request(
     )
 
 
-def wishful(query: Query, wishes: Wishes, profile: Profile | None, *, key_id: str) -> Query:
-    """Return `query` with what the request wishes for; its own λ goes before the profile's."""
+def wishful(query: Query, wishes: Wishes, profile: Profile | None) -> Query:
+    """Return `query` with what the request wishes for; its own λ goes before the profile's.
+
+    Whoever asks may be bound: what comes of it has to go through `mixllm.gateway.permissions.within`.
+    """
     trade_off = wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None)
     return msgspec.structs.replace(
         query,
@@ -157,7 +167,6 @@ def wishful(query: Query, wishes: Wishes, profile: Profile | None, *, key_id: st
         max_ttft_s=wishes.max_ttft_s,
         trade_off=trade_off,
         deadline_s=profile.deadline_s if profile else None,
-        key_id=key_id,
     )
 
 
@@ -179,7 +188,11 @@ def read_model(fields: Mapping[str, msgspec.Raw], *, default: str | None = None)
 def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, Any]]:
     if "messages" not in fields:
         raise InvalidBodyError("messages is missing. Send the conversation as a list of messages.", param="messages")
-    return decode(fields["messages"], _MESSAGES, field="messages")
+    raw = fields["messages"]
+    if bytes(raw).count(b"{") > _MAX_MESSAGES and len(decode(raw, list[msgspec.Raw], field="messages")) > _MAX_MESSAGES:
+        # Before they are decoded: each becomes many times as large as it was sent.
+        raise InvalidBodyError(f"messages holds more than {_MAX_MESSAGES} messages. Shorten it.", param="messages")
+    return decode(raw, _MESSAGES, field="messages")
 
 
 def _needs(fields: Mapping[str, msgspec.Raw]) -> frozenset[Capability]:

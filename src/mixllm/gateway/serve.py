@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import uvicorn
@@ -16,16 +18,20 @@ from mixllm.assembly import Router
 from mixllm.clients import ClientByProvider, LiteLLMClient, OpenAIClient
 from mixllm.config import Config
 from mixllm.errors import ConfigError
-from mixllm.gateway.access import is_loopback
+from mixllm.gateway.access import check_exposure
 from mixllm.gateway.app import create_app
+from mixllm.gateway.bounded_http import BoundedProtocol
 from mixllm.gateway.judge import Judge
+from mixllm.gateway.keys import key_ring
 from mixllm.gateway.llm_keys import LLMKeyRules
+from mixllm.gateway.reload import Reloader
+from mixllm.gateway.tracing import TracedClient, Tracing
 from mixllm.interfaces import LLMClient
+from mixllm.registry import SharedTraffic, can_share
 from mixllm.types import Secret
 
-__all__ = ["check_exposure", "resolve_keys", "serve"]
+__all__ = ["listen", "serve", "url_of"]
 
-_ENV_REFERENCE = "os.environ/"
 _GC_THRESHOLD = 20_000
 
 
@@ -35,6 +41,8 @@ def serve(
     environ: Mapping[str, str] | None = None,
     on_ready: Callable[[str], None] | None = None,
     grace_s: int = 30,
+    listener: socket.socket | None = None,
+    read_again: Callable[[], Config] | None = None,
 ) -> None:
     """Run the gateway until it is told to stop (SIGINT, SIGTERM); open streams are finished first.
 
@@ -48,6 +56,10 @@ def serve(
         Called with the base URL when requests are accepted.
     grace_s
         How long open requests may go on after the signal; those that do are cancelled then.
+    listener
+        Where connections are accepted, as a worker gets it from its parent; None listens where `config` says.
+    read_again
+        Reads the configuration again, on SIGHUP and ``POST /v1/reload``; None: it cannot be.
 
     Raises
     ------
@@ -55,77 +67,55 @@ def serve(
         Where the address is not loopback and no key is configured, the address is taken, or the judge has no price.
     """
     environ = os.environ if environ is None else environ
-    keys = resolve_keys(config.gateway.api_keys, environ)
-    check_exposure(config.gateway.host, keys)
+    ring = key_ring(config.gateway, environ)
+    check_exposure(config.gateway.host, ring)
     with (
-        _listen(config.gateway.host, config.gateway.port) as listener,
+        listener or listen(config.gateway.host, config.gateway.port) as listening,
         Router.from_config(config, environ=environ) as router,
+        _sharing(config, router),
     ):
-        client = _client(config, environ, config.secrets())
+        tracing = None if config.telemetry.otlp_endpoint is None else Tracing(config.telemetry)
+        client = _client(config, environ, config.secrets(), tracing)
         # A client of its own: no literal key of the pool is known to it, whatever an LLM of the pool is called.
         judge_client = _client(config, environ, {})
+        reloader = None
+        if read_again is not None:
+            reloader = Reloader(read=read_again, config=config, environ=environ, router=router, client=client)
         app = create_app(
             router=router,
-            client=client,
+            client=client if tracing is None else TracedClient(client, tracing),
             config=config.gateway,
-            keys=keys,
+            ring=ring,
             llm_keys=LLMKeyRules.from_config(config),
             signals=config.signals,
             judge=_judge(config, router, judge_client),
             conversations=config.routing.conversations,
+            calls=config.calls,
+            reloader=reloader,
+            tracing=tracing,
         )
         server = _Server(
             uvicorn.Config(
                 app,
+                http=BoundedProtocol,
+                log_config=None,  # as everything else logs
                 log_level="warning",
                 access_log=False,
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=grace_s,
             ),
-            on_ready=None if on_ready is None else lambda: on_ready(_url(listener)),
+            on_ready=None if on_ready is None else lambda: on_ready(url_of(listening)),
         )
         _calm_garbage_collector()
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(_run(server, (client, judge_client), listener))
+            runner.run(_run(server, (client, judge_client), listening, reloader))
+        if tracing is not None:
+            tracing.close()
 
 
-def resolve_keys(keys: tuple[Secret, ...], environ: Mapping[str, str]) -> list[Secret]:
-    """Return the keys themselves, those given as ``os.environ/NAME`` looked up.
-
-    Raises
-    ------
-    ConfigError
-        Where a variable is not set, or a key is empty or cannot be sent in a header.
-    """
-    resolved = []
-    for key in keys:
-        text = key.reveal()
-        if text.startswith(_ENV_REFERENCE):
-            name = text.removeprefix(_ENV_REFERENCE)
-            if not environ.get(name):
-                raise ConfigError(f"gateway.api_keys: variable {name} is not set. Set it, or remove the entry.")
-            text = environ[name]
-        if not text:
-            raise ConfigError("gateway.api_keys: a key is empty. Remove the entry, or give it a value.")
-        if not (text.isascii() and text.isprintable()) or text.strip() != text:
-            raise ConfigError("gateway.api_keys: a key holds characters that no header can carry. Correct it.")
-        resolved.append(Secret(text))
-    return resolved
-
-
-def check_exposure(host: str, keys: list[Secret]) -> None:
-    """Raise `ConfigError` where the gateway would listen beyond loopback without a key."""
-    if keys:
-        return
-    if not is_loopback(host):
-        raise ConfigError(
-            f"gateway.host: {host!r} is reachable from other machines, and no key is configured. Set gateway.api_keys, "
-            "or listen on 127.0.0.1."
-        )
-
-
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises `ConfigError` where the address cannot be listened on."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -136,16 +126,42 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _url(listener: socket.socket) -> str:
+def url_of(listener: socket.socket) -> str:
+    """Return the base URL that leads to `listener`."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _client(config: Config, environ: Mapping[str, str], secrets: Mapping[str, Secret]) -> ClientByProvider:
+def _client(
+    config: Config, environ: Mapping[str, str], secrets: Mapping[str, Secret], tracing: Tracing | None = None
+) -> ClientByProvider:
     return ClientByProvider(
-        openai=OpenAIClient(environ=environ, secrets=secrets, connect_timeout_s=config.gateway.connect_timeout_s),
+        openai=OpenAIClient(
+            environ=environ,
+            secrets=secrets,
+            connect_timeout_s=config.gateway.connect_timeout_s,
+            extra_headers=None if tracing is None else tracing.outgoing_headers,
+        ),
         others=LiteLLMClient(environ=environ, secrets=secrets),
     )
+
+
+@contextlib.contextmanager
+def _sharing(config: Config, router: Router) -> Iterator[None]:
+    """See what other gateways on the same store file do, and have them see this one, while the context is open."""
+    if config.store.kind != "sqlite" or not config.gateway.shared_traffic or not can_share():
+        yield
+        return
+    path = Path(f"{config.store.path}-traffic")
+    shared = SharedTraffic(
+        path=path, counts=router.in_flight.counts, llms=lambda: [spec.name for spec in router.snapshot.specs]
+    )
+    router.traffic.share(shared)
+    try:
+        yield
+    finally:
+        router.traffic.share(None)
+        shared.close()
 
 
 def _judge(config: Config, router: Router, client: LLMClient) -> Judge | None:
@@ -154,8 +170,14 @@ def _judge(config: Config, router: Router, client: LLMClient) -> Judge | None:
     return Judge(router=router, client=client, config=config.judge, rng=np.random.default_rng())
 
 
-async def _run(server: uvicorn.Server, clients: Sequence[LLMClient], listener: socket.socket) -> None:
+async def _run(
+    server: uvicorn.Server, clients: Sequence[LLMClient], listener: socket.socket, reloader: Reloader | None
+) -> None:
     try:
+        if reloader is not None and hasattr(signal, "SIGHUP"):
+            loop = asyncio.get_running_loop()
+            # In a thread: reading, checking and keeping the change of the pool take their time.
+            loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, reloader.reload_on_signal)
         await server.serve(sockets=[listener])
     finally:
         for client in clients:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from mixllm.config import GatewayConfig
+from mixllm.config import CallsConfig, GatewayConfig
+from mixllm.gateway.call_metrics import CallMetrics
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.metrics import Metrics
 from mixllm.interfaces import LLMClient
 from mixllm.router import RouterCore
 
 if TYPE_CHECKING:
+    from mixllm.gateway.calling.hedging import HedgeAllowance
     from mixllm.gateway.conversations import ConversationMemory
+    from mixllm.gateway.reload import Reloader
     from mixllm.gateway.watching import Watch
 
 __all__ = ["GatewayState", "state_of"]
@@ -22,15 +25,19 @@ __all__ = ["GatewayState", "state_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayState:
-    """Router, client, settings, metrics, rules for keys, and what observes the calls, of one gateway."""
+    """What the handlers of one gateway share: router, client, settings, metrics, rules, and what observes the calls."""
 
     router: RouterCore
     client: LLMClient
     config: GatewayConfig
     metrics: Metrics
     llm_keys: LLMKeyRules
+    calls: CallsConfig
+    call_metrics: CallMetrics
+    hedges: HedgeAllowance
     watch: Watch | None = None
     conversations: ConversationMemory | None = None
+    reloader: Reloader | None = None
 
 
 def state_of(request: Request) -> GatewayState:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mixllm.errors import StateError
+from mixllm.gateway.access import audit_details
 from mixllm.gateway.answers import json_response, problem
 from mixllm.gateway.bodies import read_object
 from mixllm.gateway.state import state_of
@@ -47,6 +48,7 @@ async def get_state(request: Request) -> Response:
 async def roll_back_state(request: Request) -> Response:
     """Go back to an earlier checkpoint; the next decision is made from it."""
     body = await read_object(request, _RollBack)
+    audit_details(request, version=body.version, relearn=body.relearn)
     router = state_of(request).router
     try:
         done = await asyncio.to_thread(router.worker.roll_back, body.version, relearn=body.relearn)
@@ -58,6 +60,7 @@ async def roll_back_state(request: Request) -> Response:
 async def release_state(request: Request) -> Response:
     """Take a checkpoint out of quarantine."""
     body = await read_object(request, _Release)
+    audit_details(request, version=body.version)
     store = state_of(request).router.store
     states = await asyncio.to_thread(store.states)
     if body.version not in {info.version for info in states}:

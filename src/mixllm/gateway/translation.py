@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from mixllm.clients import DONE, SSEParser
 from mixllm.gateway.answers import problem
-from mixllm.gateway.calls import StreamedAnswer
+from mixllm.gateway.calling import StreamedAnswer
 
 __all__ = ["ChatChunks", "Translation", "translated"]
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from mixllm.errors import InvalidValueError
 from mixllm.interfaces import FloatArray
+from mixllm.learning.calls import teach_times
 from mixllm.learning.recipe import LLMModel
-from mixllm.predictors import length_feature_rows, log_billing_factor
+from mixllm.predictors import TimedCall, bounded_log_pace, length_feature_rows, log_billing_factor
 from mixllm.types import Price
 
 __all__ = ["CallHistory", "teach_history"]
@@ -158,9 +159,16 @@ def _at(expected: NDArray[np.float64] | None, rows: NDArray[np.bool_]) -> NDArra
 def _teach_latencies(model: LLMModel, history: CallHistory, counted: NDArray[np.bool_]) -> None:
     newest = math.ceil(_WINDOWS * model.latency.window_calls)
     for row in np.flatnonzero(counted & ~np.isnan(history.latency_s))[-newest:].tolist():
-        ttft_s = float(history.ttft_s[row])
-        model.latency.observe(
+        features, ttft_s = history.features[row], float(history.ttft_s[row])
+        extended = length_feature_rows(features[None], history.tokens_in[row : row + 1])[0]
+        expected, length_log_std = model.length.log_spread(extended)
+        call = TimedCall(
             latency_s=float(history.latency_s[row]),
-            tokens_out=int(history.tokens_out[row]),
+            tokens_out=float(history.tokens_out[row]),
+            tokens_in=float(history.tokens_in[row]),
             ttft_s=None if np.isnan(ttft_s) else ttft_s,
+            log_pace=bounded_log_pace(model.pace.predict(features).mean),
+            expected_tokens_out=expected,
+            length_log_std=length_log_std,
         )
+        teach_times(model, features, call)

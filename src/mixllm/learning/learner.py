@@ -18,6 +18,7 @@ from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.cost_scale import CostScale
 from mixllm.learning.counts import LearnerCounts
 from mixllm.learning.drift_watch import DriftWatch
+from mixllm.learning.endpoints import endpoint_code, same_endpoint
 from mixllm.learning.history import CallHistory, teach_history
 from mixllm.learning.judging import Judging
 from mixllm.learning.known_queries import KnownQueries
@@ -27,7 +28,7 @@ from mixllm.learning.model_making import MODEL_PARTS, ModelMaker
 from mixllm.learning.newcomer import expected_level
 from mixllm.learning.recipe import LLMModel, Recipe
 from mixllm.learning.snapshot import Snapshot
-from mixllm.predictors import FrozenBank
+from mixllm.predictors import FrozenBank, PaceBank
 from mixllm.types import Feedback, LearningEvent, LLMSpec, Outcome, OutcomeStatus, Price
 from mixllm.units import fraction
 
@@ -230,7 +231,10 @@ class Learner:
                 billing=banks.billing,
                 quality_base=quality_base,
                 length_base=length_base,
-                latency=tuple(self._models[name].latency.forecast() for name in names),
+                latency=tuple(
+                    self._models[name].latency.forecast(max_in_flight=self._specs[name].max_in_flight) for name in names
+                ),
+                pace=PaceBank([self._models[name].pace for name in names]),
                 judgements=tuple(self._models[name].quality.observations for name in names),
                 answers=tuple(self._models[name].length.observations for name in names),
                 newcomer=tuple(name in self._newcomers for name in names),
@@ -255,6 +259,8 @@ class Learner:
                     arrays.update({f"{row}.{part}.{array}": values for array, values in state.items()})
                 arrays |= {f"{row}.drift.{array}": values for array, values in self.watch.state(name).items()}
                 arrays[f"{row}.level_precision"] = np.array([model.quality.prior.bias_precision])
+                if name in self._known:
+                    arrays[f"{row}.endpoint"] = endpoint_code(self._known[name])
                 arrays[f"{row}.newcomer"] = np.array([float(name in self._newcomers)])
             judged, judged_names = self.judging.state()
             arrays.update({f"judging.{name}": array for name, array in judged.items()})
@@ -289,7 +295,7 @@ class Learner:
         judging = self.judging.restored(checkpoint.arrays_of("judging."), checkpoint.names_of("judging."))
         queries = KnownQueries.restored(self.features, checkpoint)
         models = {
-            name: self._maker.restored(checkpoint, row, name, level)
+            name: self._restored(checkpoint, row, name, level)
             for row, (name, level) in enumerate(zip(checkpoint.llms, checkpoint.levels, strict=True))
         }
         watch = self.watch.restored(
@@ -337,7 +343,18 @@ class Learner:
 
     def _list(self, spec: LLMSpec, *, since_s: float | None) -> None:
         self.ledger.reprice(spec, _price_of(spec), since_s=since_s)
+        before = self._known.get(spec.name)
+        if before is not None and spec.name in self._models and not same_endpoint(before, spec):
+            self._models[spec.name] = self._maker.at_new_endpoint(self._models[spec.name])
         self._specs[spec.name] = self._known[spec.name] = spec
+
+    def _restored(self, checkpoint: Checkpoint, row: int, name: str, level: float) -> LLMModel:
+        model = self._maker.restored(checkpoint, row, name, level)
+        learned_at = checkpoint.arrays.get(f"{row}.endpoint")
+        if learned_at is None or name not in self._known:
+            return model
+        moved = not np.array_equal(learned_at, endpoint_code(self._known[name]))
+        return self._maker.at_new_endpoint(model) if moved else model
 
     def _make_missing(self) -> None:
         """Make predictors for the LLMs of the pool that have none."""
@@ -423,7 +440,16 @@ class Learner:
             self.counts.ignored += 1
             return
         price = self.price(event.llm, decision_id=event.decision_id)
-        teach_call(model, features, tokens_in=event.tokens_in, outcome=outcome, price=price)
+        teach_call(
+            model,
+            features,
+            tokens_in=event.tokens_in,
+            outcome=outcome,
+            price=price,
+            in_flight=event.in_flight,
+            max_in_flight=self._known[event.llm].max_in_flight if event.llm in self._known else None,
+            at_s=event.created_at_s,
+        )
         if price is not None and self._reference_price is not None:
             self._scale.add(outcome, tokens_in=event.tokens_in, price=price, reference=self._reference_price)
         self.counts.outcomes += 1

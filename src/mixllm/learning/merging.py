@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from mixllm.errors import OtherFeaturesError, StateError
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.cost_scale import scale_ratio
+from mixllm.learning.model_making import TIME_PARTS
+from mixllm.predictors import are_time_sums, is_former_state
 
 __all__ = ["learned_since", "merged"]
 
@@ -82,12 +84,9 @@ def _are_regression_sums(arrays: _Arrays, of: _Arrays) -> bool:
 
 
 def _are_positive_sums(arrays: _Arrays, of: _Arrays) -> bool:
-    """Return whether `arrays` can be sums of positive numbers, a Gram matrix of two among them (times and tokens)."""
+    """Return whether `arrays` can be sums of positive numbers."""
     del of
-    if any(float(array.min(initial=0.0)) < 0.0 for array in arrays.values()):
-        return False
-    gram = arrays.get("gram")
-    return gram is None or bool(gram[0, 1] ** 2 <= gram[0, 0] * gram[1, 1] * (1.0 + _SLACK / 2))
+    return all(float(array.min(initial=0.0)) >= 0.0 for array in arrays.values())
 
 
 def _with_lifetime(part: _Part) -> _Part:
@@ -117,6 +116,32 @@ def _nearer_to_an_alarm(mine: _Part, theirs: _Part) -> _Part:
     return max((mine, theirs), key=lambda part: float(part.arrays["test"][:2].max(initial=0.0)))
 
 
+_NEWEST = "recent"
+"""What is known of an LLM's speed just now: no sum; of two, the newer stands."""
+
+
+def _newer(mine: _Part, theirs: _Part) -> NDArray[np.float64]:
+    return max((mine.arrays[_NEWEST], theirs.arrays[_NEWEST]), key=lambda recent: recent.tolist())
+
+
+def _without_newest(part: _Part) -> _Part:
+    return _Part(arrays={name: array for name, array in part.arrays.items() if name != _NEWEST})
+
+
+def _times_added(mine: _Part, theirs: _Part) -> _Part:
+    sums = _added(_without_newest(mine), _without_newest(theirs))
+    return _Part(arrays={**sums.arrays, _NEWEST: _newer(mine, theirs)})
+
+
+def _times_since(later: _Part, earlier: _Part) -> _Part:
+    if not are_time_sums(later.arrays):
+        raise ValueError("no sums of times")
+    sums = _remainder(
+        _without_newest(later), _without_newest(earlier), possible=lambda arrays, _: are_time_sums(arrays)
+    )
+    return _Part(arrays={**sums.arrays, _NEWEST: later.arrays[_NEWEST]})
+
+
 _SUMS = _Rule(add=_added, since=partial(_remainder, possible=_are_regression_sums))
 _DECAYING_SUMS = _Rule(add=_added, since=partial(_remainder, possible=_are_positive_sums))
 
@@ -128,7 +153,9 @@ _PARTS_OF_LLMS: Mapping[str, _Rule] = {
     "quality": _SUMS_FOR_LIFE,
     "length": _SUMS,
     "billing": _SUMS,
-    "latency": _DECAYING_SUMS,
+    "latency": _Rule(add=_times_added, since=_times_since),
+    "pace": _SUMS,
+    "endpoint": _OWN,
     "spent_usd": _DECAYING_SUMS,
     "drift": _Rule(add=_nearer_to_an_alarm, since=lambda later, _: later, alike=False),
     "level_precision": _OWN,
@@ -184,6 +211,8 @@ def merged(mine: Checkpoint, theirs: Checkpoint) -> Checkpoint:
             "Both states are the same, and what was learned once would count twice. Merge the states of two learners."
         )
     for key, part in others.items():
+        if key[1] in TIME_PARTS and _at_another_endpoint(key[0], parts, others):
+            continue
         parts[key] = _rule(key).add(*_fitting(parts[key], part, key)) if key in parts else part
     new = {llm: level for llm, level in zip(theirs.llms, theirs.levels, strict=True) if llm not in mine.llms}
     given = mine.reference is not None
@@ -231,7 +260,7 @@ def learned_since(later: Checkpoint, earlier: Checkpoint) -> Checkpoint:
             continue
         try:
             parts[key] = _rule(key).since(*_fitting(parts[key], part, key))
-        except (KeyError, IndexError, np.linalg.LinAlgError) as error:
+        except (KeyError, IndexError, ValueError, np.linalg.LinAlgError) as error:
             raise StateError(
                 f"The states' {key[1]} of {key[0] or 'the pool'} are damaged. Give other states."
             ) from error
@@ -256,7 +285,16 @@ def _parts(checkpoint: Checkpoint) -> dict[_Key, _Part]:
         arrays.setdefault((llm, part), {})[own] = array
     for key in arrays:
         _rule(key)
+    former = [key for key, found in arrays.items() if key[1] == "latency" and is_former_state(found)]
+    for key in former:  # As where such a state is loaded: times begin afresh.
+        del arrays[key]
     return {key: _Part(arrays=found) for key, found in arrays.items()}
+
+
+def _at_another_endpoint(llm: str | None, mine: Mapping[_Key, _Part], theirs: Mapping[_Key, _Part]) -> bool:
+    """Return whether the two know an LLM from different endpoints: their times say nothing of each other."""
+    endpoints = [parts.get((llm, "endpoint"), _Part()).arrays.get("") for parts in (mine, theirs)]
+    return all(one is not None for one in endpoints) and not np.array_equal(endpoints[0], endpoints[1])  # type: ignore[arg-type]
 
 
 def _rule(key: _Key) -> _Rule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,11 +13,15 @@ from mixllm.learning.bases import Bases
 from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.newcomer import Expectation
 from mixllm.learning.recipe import LLMModel, Recipe
+from mixllm.predictors import is_former_state
 
-__all__ = ["MODEL_PARTS", "ModelMaker"]
+__all__ = ["MODEL_PARTS", "TIME_PARTS", "ModelMaker"]
 
-MODEL_PARTS = ("quality", "length", "billing", "latency")
+MODEL_PARTS = ("quality", "length", "billing", "latency", "pace")
 """The predictors of an LLM, by the names of their states in a checkpoint."""
+
+TIME_PARTS = ("latency", "pace")
+"""Those that belong to the endpoint as much as to the LLM."""
 
 
 class ModelMaker:
@@ -63,6 +68,15 @@ class ModelMaker:
         if not 0 < precision < math.inf:
             raise StateError("The checkpoint's level_precision is damaged. Load another checkpoint.")
         model = self.new(name, Expectation(quality=level, precision=precision))
-        for part in MODEL_PARTS:
-            getattr(model, part).load_state(checkpoint.arrays_of(f"{row}.{part}."))
+        states = {part: checkpoint.arrays_of(f"{row}.{part}.") for part in MODEL_PARTS}
+        for part in TIME_PARTS:  # Times are soon learned anew; a state from before they were learned so is no reason to
+            if not states[part] or (part == "latency" and is_former_state(states[part])):  # refuse all the rest.
+                states.pop(part)
+        for part, state in states.items():
+            getattr(model, part).load_state(state)
         return model
+
+    def at_new_endpoint(self, model: LLMModel) -> LLMModel:
+        """Return `model` with nothing known of its times: they are an endpoint's, all the rest is the LLM's."""
+        pace = self.recipe.new_pace(tags=self.tags, embedding=self.embedding)
+        return replace(model, latency=self.recipe.new_latency(), pace=pace)

@@ -34,12 +34,15 @@ class LLMModel:
         See the predictors of these names.
     billing
         Log of billed cost over the cost that the forecast's tokens have at list price.
+    pace
+        Log of how much longer calls of a kind take than their lengths say.
     """
 
     quality: QualityPredictor
     length: LengthPredictor
     billing: BayesianLinear
     latency: LatencyPredictor
+    pace: BayesianLinear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,9 @@ class Recipe:
         How strongly the slopes of that factor that the pool shares are held to 0.
     latency_window_calls, prior_ttft_s, prior_tpot_s
         See `LatencyPredictor`.
+    pace_noise_variance, pace_tag_precision, pace_embedding_precision, pace_level_precision
+        Of how much longer calls of a kind take than their lengths say, in logarithms. There is hardly a level: what
+        all calls have in common is in the times by length.
     cost_scale_window
         Answers over which the mean cost of the reference LLM runs.
     outside_judgement_weight
@@ -107,9 +113,13 @@ class Recipe:
     billing_level_precision: float = 20.0
     billing_pool_tag_precision: float = 2.0
     billing_pool_embedding_precision: float = 5.0
-    latency_window_calls: float = 100.0
+    latency_window_calls: float = 300.0
     prior_ttft_s: float = 1.0
     prior_tpot_s: float = 0.02
+    pace_noise_variance: float = 0.1
+    pace_tag_precision: float = 50.0
+    pace_embedding_precision: float = 100.0
+    pace_level_precision: float = 1000.0
     cost_scale_window: float = 1000.0
     outside_judgement_weight: float = 1.0
 
@@ -176,10 +186,27 @@ class Recipe:
             ),
             length=LengthPredictor(prior=length_prior, noise_variance=self.length_noise_variance, base=length_base),
             billing=BayesianLinear(prior=billing_prior, noise_variance=self.billing_noise_variance),
-            latency=LatencyPredictor(
-                window_calls=self.latency_window_calls, prior_ttft_s=self.prior_ttft_s, prior_tpot_s=self.prior_tpot_s
-            ),
+            latency=self.new_latency(),
+            pace=self.new_pace(tags=tags, embedding=embedding),
         )
+
+    def new_latency(self) -> LatencyPredictor:
+        """Return a predictor of an endpoint's times of which nothing is known."""
+        return LatencyPredictor(
+            window_calls=self.latency_window_calls, prior_ttft_s=self.prior_ttft_s, prior_tpot_s=self.prior_tpot_s
+        )
+
+    def new_pace(self, *, tags: int, embedding: int) -> BayesianLinear:
+        """Return a predictor of how much longer calls of a kind take, over T tags and d' projected dimensions."""
+        prior = BlockPrior(
+            tags=tags,
+            embedding=embedding,
+            tag_precision=self.pace_tag_precision,
+            embedding_precision=self.pace_embedding_precision,
+            bias_precision=self.pace_level_precision,
+            bias_mean=0.0,
+        )
+        return BayesianLinear(prior=prior, noise_variance=self.pace_noise_variance)
 
     def pool_slopes(self, *, tags: int, embedding: int) -> BlockPrior:
         """Return the prior of the slopes of quality that the pool shares."""

@@ -15,9 +15,10 @@ from mixllm.learning.known_queries import Surroundings
 from mixllm.predictors import (
     BillingFactors,
     FrozenBank,
+    LatencyBank,
     LatencyForecast,
     LinearBank,
-    expected_wait_s,
+    PaceBank,
     length_features,
     tokens_from_log,
 )
@@ -29,9 +30,6 @@ __all__ = ["DEADLINE_QUANTILE", "Snapshot"]
 
 DEADLINE_QUANTILE = 0.95
 """The probability with which deadlines are to be met, where nobody says otherwise."""
-
-_NINETY_PERCENT = 1.645
-"""Standard deviations on both sides of the mean that hold 90 % of a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +49,9 @@ class Snapshot:
     billing
         Factors between billed cost and list price, over `length_features`.
     latency
-        Expected times of each LLM.
+        Expected times of each LLM at its endpoint.
+    pace
+        How much longer calls of a kind take than their lengths say; None: no longer.
     judgements, answers
         Judgements that each LLM's quality rests on, and answers that its length rests on: sums of their weights.
     spent_usd
@@ -84,44 +84,40 @@ class Snapshot:
     answers: tuple[float, ...] = ()
     dynamic: FrozenScores | None = None
     surroundings: Surroundings | None = None
+    pace: PaceBank | None = None
     _rates: tuple[NDArray[np.float64], ...] = field(init=False, repr=False)
     _judgements: NDArray[np.float64] = field(init=False, repr=False)
     _spent_usd: NDArray[np.float64] = field(init=False, repr=False)
     _newcomer: NDArray[np.float64] = field(init=False, repr=False)
-    _limits: tuple[tuple[int, int], ...] = field(init=False, repr=False)
+    _times: LatencyBank = field(init=False, repr=False)
     _length_scatter: NDArray[np.float64] = field(init=False, repr=False)
     _billing_spread: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # Every LLM's rates as columns: USD per token in and out, TTFT, TPOT, relative std.
+        # Every LLM's rates as columns: USD per token in and out.
         rates = np.array(
             [
                 (
                     _price(spec).usd_per_million_tokens_in / TOKENS_PER_MILLION,
                     _price(spec).usd_per_million_tokens_out / TOKENS_PER_MILLION,
-                    latency.ttft_s,
-                    latency.tpot_s,
-                    latency.relative_std,
                 )
-                for spec, latency in zip(self.specs, self.latency, strict=True)
+                for spec in self.specs
             ]
-        ).reshape(len(self.specs), 5)
+        ).reshape(len(self.specs), 2)
         object.__setattr__(self, "_rates", tuple(np.ascontiguousarray(rates.T)))
         for name in ("judgements", "spent_usd", "newcomer"):
             column = np.array(getattr(self, name), np.float64)
             column.setflags(write=False)  # Every decision's forecasts share it.
             object.__setattr__(self, f"_{name}", column)
-        # Rows of the LLMs at which calls can wait at all, with the calls that they serve at the same time.
-        limits = [(row, spec.max_in_flight) for row, spec in enumerate(self.specs) if spec.max_in_flight is not None]
-        object.__setattr__(self, "_limits", tuple(limits))
+        object.__setattr__(self, "_times", LatencyBank(self.latency))
         # In float64 once: NumPy would convert it in every product with a float64.
         object.__setattr__(self, "_length_scatter", self.length.residual_variances.astype(np.float64))
         object.__setattr__(self, "_billing_spread", self.billing.relative_stds())
 
     @property
     def queues(self) -> bool:
-        """Whether calls can wait anywhere: whether any LLM's `max_in_flight` is known."""
-        return bool(self._limits)
+        """Whether calls under way matter: whether any LLM's limit or its recent speed is known."""
+        return self._times.depends_on_calls_under_way
 
     def outside(self, features: FloatArray) -> Outside | None:
         """Return how far outside of what was learned from a query lies, by z; None where nothing can tell."""
@@ -173,7 +169,7 @@ class Snapshot:
         -----
         The std of cost has two parts: that of the length, and the scatter of what tokens are billed at,
         std² = (f · std(tokens) · price_out)² + ĉ² · (exp(s²) − 1), where f is the billing factor and s² the variance of
-        its logarithm.
+        its logarithm. For times see `mixllm.predictors.LatencyBank`.
         """
         quality, quality_std = self.quality.predict(features)
         if self.quality_base is not None:
@@ -181,14 +177,20 @@ class Snapshot:
         if self.dynamic is not None:
             quality = quality + self.dynamic.predict(features)
         extended = length_features(features, tokens_in)
-        tokens, tokens_std = self._lengths(extended, max_tokens_out)
+        tokens, tokens_std, length_log_variance = self._lengths(extended, max_tokens_out)
         billed = self.billing.predict(extended)
-        usd_in, usd_out, ttft_s, tpot_s, relative_std = self._rates
-        service_s = ttft_s + tpot_s * tokens
-        del streamed, now_s, tail  # Not told apart yet.
-        wait_s = self._waits_s(service_s, in_flight)
-        if refused_s is not None:
-            wait_s = np.maximum(wait_s, np.array(refused_s, np.float64))
+        usd_in, usd_out = self._rates
+        times = self._times.forecast(
+            tokens_in=tokens_in,
+            tokens_out=tokens,
+            length_log_variance=length_log_variance,
+            pace=1.0 if self.pace is None else self.pace.predict(features),
+            in_flight=in_flight,
+            refused_s=refused_s,
+            streamed=streamed,
+            now_s=now_s,
+            tail=tail,
+        )
         cost_usd = billed * (tokens_in * usd_in + choices * tokens * usd_out)
         if warm is not None:
             cost_usd -= billed * self._saved_usd(warm, tokens_in)
@@ -199,15 +201,15 @@ class Snapshot:
             tokens_out_std=tokens_std,
             cost_usd=cost_usd,
             cost_usd_std=np.hypot(billed * choices * tokens_std * usd_out, cost_usd * self._billing_spread),
-            ttft_s=wait_s + ttft_s,
-            ttft_s_std=ttft_s * relative_std,
-            wait_s=wait_s,
-            latency_s=wait_s + service_s,
-            latency_s_std=service_s * relative_std,
-            latency_low_s=wait_s + service_s * np.maximum(1.0 - _NINETY_PERCENT * relative_std, 0.0),
-            latency_high_s=wait_s + service_s * (1.0 + _NINETY_PERCENT * relative_std),
-            latency_tail_s=wait_s + service_s * (1.0 + _NINETY_PERCENT * relative_std),
-            ttft_tail_s=wait_s + ttft_s * (1.0 + _NINETY_PERCENT * relative_std),
+            ttft_s=times.ttft_s,
+            ttft_s_std=times.ttft_s_std,
+            wait_s=times.wait_s,
+            latency_s=times.latency_s,
+            latency_s_std=times.latency_s_std,
+            latency_low_s=times.latency_low_s,
+            latency_high_s=times.latency_high_s,
+            latency_tail_s=times.latency_tail_s,
+            ttft_tail_s=times.ttft_tail_s,
             judgements=self._judgements,
             spent_usd=self._spent_usd,
             newcomer=self._newcomer,
@@ -215,14 +217,16 @@ class Snapshot:
 
     def _lengths(
         self, extended: FloatArray, max_tokens_out: int | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and standard deviation of the lengths, and the variance of their logarithms."""
         log_mean, log_std = self.length.predict(extended)
         if self.length_base is not None:
             log_mean += self.length_base.predict(extended)
         tokens, std = tokens_from_log(log_mean, log_std, self._length_scatter)
         if max_tokens_out is not None:
             tokens, std = np.minimum(tokens, float(max_tokens_out)), np.minimum(std, float(max_tokens_out))
-        return np.asarray(tokens, np.float64), np.asarray(std, np.float64)
+        log_variance = self._length_scatter + log_std * log_std
+        return np.asarray(tokens, np.float64), np.asarray(std, np.float64), np.asarray(log_variance, np.float64)
 
     def _saved_usd(self, warm: WarmPrefix, tokens_in: int) -> NDArray[np.float64]:
         """Return what each LLM charges less for what it has in its cache, shape (K,)."""
@@ -233,17 +237,6 @@ class Snapshot:
                 rate = max(_price(spec).usd_per_million_tokens_in - cached_usd, 0.0) / TOKENS_PER_MILLION
                 saved[row] = rate * min(warm.tokens, tokens_in)
         return saved
-
-    def _waits_s(self, service_s: NDArray[np.float64], in_flight: Sequence[int] | None) -> NDArray[np.float64]:
-        waits_s = np.zeros(len(self.specs))
-        if not in_flight:
-            return waits_s
-        for row, limit in self._limits:
-            if in_flight[row]:
-                waits_s[row] = expected_wait_s(
-                    in_flight=in_flight[row], max_in_flight=limit, service_s=float(service_s[row])
-                )
-        return waits_s
 
 
 def _price(spec: LLMSpec) -> Price:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
+from contextlib import nullcontext
 
 import msgspec
 
@@ -49,6 +50,8 @@ class ChatEndpoint:
         Recorded seconds are played in this many; 0 answers at once.
     chunk_tokens
         Length of a streamed piece, in tokens of 4 characters.
+    capacity
+        Calls that each LLM serves at the same time; further ones wait in their order. None: all at once.
     clock
         For the answers' ``created``; None takes the system's.
     """
@@ -61,6 +64,7 @@ class ChatEndpoint:
         ring: RequestRing,
         time_scale: float,
         chunk_tokens: int,
+        capacity: int | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.book = book
@@ -74,6 +78,7 @@ class ChatEndpoint:
         self.by_llm: Counter[str] = Counter(dict.fromkeys(book.llms, 0))
         """Requests of each LLM."""
         self._ids = itertools.count(1)
+        self._places = {} if capacity is None else {llm: asyncio.Semaphore(capacity) for llm in book.llms}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -109,11 +114,14 @@ class ChatEndpoint:
         self.by_llm[request.model] += 1
         fault = self.faults.strike(request.model)
         reply = plan_reply(request, answer, empty=isinstance(fault, EmptyAnswer))
-        if fault is None:
-            left = await self._play(connection, request, reply)
-        else:
+        if fault is not None:
             self.counts["faults"] += 1
-            left = await self._play_fault(connection, request, reply, fault)
+        async with self._places.get(request.model) or nullcontext():
+            left = await (
+                self._play(connection, request, reply)
+                if fault is None
+                else self._play_fault(connection, request, reply, fault)
+            )
         self.counts["left"] += left
 
     async def _refuse(self, connection: Connection, status: int, body: bytes) -> None:

@@ -43,7 +43,7 @@ class PlaybackServer:
         The answers.
     host, port
         Where it listens; port 0 takes a free one.
-    faults, time_scale, chunk_tokens, seed, keep_requests, clock
+    faults, time_scale, chunk_tokens, seed, keep_requests, capacity, clock
         As of `playback_app`.
 
     Examples
@@ -65,6 +65,7 @@ class PlaybackServer:
         chunk_tokens: int = 8,
         seed: int = 0,
         keep_requests: int = 0,
+        capacity: int | None = None,
         clock: Clock | None = None,
     ) -> None:
         _check_port(port)
@@ -78,6 +79,7 @@ class PlaybackServer:
             chunk_tokens=chunk_tokens,
             seed=seed,
             keep_requests=keep_requests,
+            capacity=capacity,
             clock=clock,
         )
         self._chat: ChatEndpoint = self._app.state.chat
@@ -169,6 +171,7 @@ def serve(
     chunk_tokens: int = 8,
     seed: int = 0,
     keep_requests: int = 0,
+    capacity: int | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve in the foreground until interrupted (SIGINT or SIGTERM).
@@ -179,7 +182,7 @@ def serve(
         The answers.
     host, port
         Where to listen; port 0 takes a free one.
-    faults, time_scale, chunk_tokens, seed, keep_requests
+    faults, time_scale, chunk_tokens, seed, keep_requests, capacity
         As of `playback_app`.
     on_ready
         Called with the base URL, ``/v1`` included, as soon as requests are accepted.
@@ -197,6 +200,7 @@ def serve(
         chunk_tokens=chunk_tokens,
         seed=seed,
         keep_requests=keep_requests,
+        capacity=capacity,
     )
     listener = _listen(host, port)
     shown_host = f"[{host}]" if ":" in host else host

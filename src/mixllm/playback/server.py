@@ -36,6 +36,7 @@ def playback_app(
     chunk_tokens: int = 8,
     seed: int = 0,
     keep_requests: int = 0,
+    capacity: int | None = None,
     clock: Clock | None = None,
 ) -> Starlette:
     """Return an application that answers as the LLMs of a log did.
@@ -64,6 +65,8 @@ def playback_app(
         Seed of the faults' draws.
     keep_requests
         How many requests are kept with their bodies; with 0 none is.
+    capacity
+        Calls that each LLM serves at the same time; further ones wait in their order. None: all at once.
     clock
         For the answers' ``created``; None takes the system's.
 
@@ -76,6 +79,8 @@ def playback_app(
     """
     if chunk_tokens < 1:
         raise InvalidValueError("chunk_tokens", chunk_tokens, ">= 1")
+    if capacity is not None and capacity < 1:
+        raise InvalidValueError("capacity", capacity, ">= 1")
     board = FaultBoard(llms=book.llms, faults=faults, seed=seed)
     chat = ChatEndpoint(
         book=book,
@@ -83,6 +88,7 @@ def playback_app(
         ring=RequestRing(size=keep_requests),
         time_scale=non_negative("time_scale", time_scale),
         chunk_tokens=chunk_tokens,
+        capacity=capacity,
         clock=clock,
     )
     control = _Control(chat)

@@ -12,7 +12,19 @@ from mixllm.predictors.density import FrozenDensity, QuerySample
 from mixllm.predictors.forest import FrozenForest
 from mixllm.predictors.frozen import FrozenRegressor, base_at
 from mixllm.predictors.frozen_bank import FROZEN_KINDS, FrozenBank, frozen_from_arrays
-from mixllm.predictors.latency import LatencyForecast, LatencyPredictor
+from mixllm.predictors.latency import (
+    LatencyBank,
+    LatencyColumns,
+    LatencyForecast,
+    LatencyPredictor,
+    PaceBank,
+    TimedCall,
+    TimeShape,
+    are_time_sums,
+    bounded_log_pace,
+    expected_wait_s,
+    is_former_state,
+)
 from mixllm.predictors.length import LengthPredictor, length_feature_rows, length_features, tokens_from_log
 from mixllm.predictors.linear_frozen import FrozenLinear
 from mixllm.predictors.mlp import FrozenMLP
@@ -20,7 +32,6 @@ from mixllm.predictors.neighbours import FrozenNeighbours, Weighting, unit_rows
 from mixllm.predictors.pooling import pooled_prior_means
 from mixllm.predictors.prior import BlockPrior, quality_from_price
 from mixllm.predictors.quality import QualityPredictor
-from mixllm.predictors.wait import expected_wait_s
 
 __all__ = [
     "FROZEN_KINDS",
@@ -35,16 +46,24 @@ __all__ = [
     "FrozenMLP",
     "FrozenNeighbours",
     "FrozenRegressor",
+    "LatencyBank",
+    "LatencyColumns",
     "LatencyForecast",
     "LatencyPredictor",
     "LengthPredictor",
     "LinearBank",
+    "PaceBank",
     "QualityPredictor",
     "QuerySample",
+    "TimeShape",
+    "TimedCall",
     "Weighting",
+    "are_time_sums",
     "base_at",
+    "bounded_log_pace",
     "expected_wait_s",
     "frozen_from_arrays",
+    "is_former_state",
     "length_feature_rows",
     "length_features",
     "log_billing_factor",

@@ -124,6 +124,14 @@ class LengthPredictor:
         )
         return Estimate(mean=float(tokens[0]), std=float(std[0]))
 
+    def log_spread(self, features: FloatArray) -> tuple[float, float]:
+        """Return the mean of the expected tokens at `features` and the standard deviation of their logarithm."""
+        log_length = self.log_model.predict(features)
+        variance = self.log_model.residual_variance()
+        log_mean = log_length.mean + base_at(self.base, features) + variance / 2
+        tokens = max(math.exp(min(log_mean, MAX_LOG_TOKENS)) - 1.0, 1.0)
+        return tokens, math.sqrt(variance + log_length.std**2)
+
     def update(self, features: FloatArray, target: float, *, weight: float = 1.0) -> None:
         """Learn the length of one answer, in tokens >= 0; refuses others and leaves the state as it was."""
         log_length = math.log1p(non_negative("target", target))

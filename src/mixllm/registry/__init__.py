@@ -1,7 +1,26 @@
-"""The pool: which LLMs there are, what they cost, how many calls each has under way, and what it was last asked."""
+"""The pool: what LLMs cost, how busy each is, what it refuses, which of them fail, and what each was last asked."""
 
+from mixllm.registry.breaker import BreakerRules, BreakerState, BreakerStatus
+from mixllm.registry.breakers import Breakers
 from mixllm.registry.conversations import Conversations, Turn
-from mixllm.registry.in_flight import InFlight
+from mixllm.registry.in_flight import CallUnderWay, InFlight
 from mixllm.registry.prices import listed_price, priced
+from mixllm.registry.shared_traffic import SharedTraffic, can_share
+from mixllm.registry.traffic import OtherTraffic, Traffic
 
-__all__ = ["Conversations", "InFlight", "Turn", "listed_price", "priced"]
+__all__ = [
+    "BreakerRules",
+    "BreakerState",
+    "BreakerStatus",
+    "Breakers",
+    "CallUnderWay",
+    "Conversations",
+    "InFlight",
+    "OtherTraffic",
+    "SharedTraffic",
+    "Traffic",
+    "Turn",
+    "can_share",
+    "listed_price",
+    "priced",
+]

@@ -24,11 +24,14 @@ class CallUnderWay:
         Who asked.
     started_s
         When it was decided, on the monotonic clock.
+    tokens
+        How many tokens it is expected to use.
     """
 
     llm: str
     key_id: str
     started_s: float
+    tokens: float = 0.0
 
 
 class InFlight:
@@ -49,7 +52,7 @@ class InFlight:
         self._calls: OrderedDict[str, CallUnderWay] = OrderedDict()
         self._counts: dict[str, int] = {}
 
-    def start(self, decision_id: str, llm: str, *, key_id: str = "") -> None:
+    def start(self, decision_id: str, llm: str, *, key_id: str = "", tokens: float = 0.0) -> None:
         """Count a call to `llm`, asked for by `key_id`; one that is already counted moves there."""
         now_s = self.clock.monotonic_s()
         with self._lock:
@@ -57,7 +60,7 @@ class InFlight:
             known = self._calls.pop(decision_id, None)
             if known is not None:
                 self._release(known.llm)
-            self._calls[decision_id] = CallUnderWay(llm=llm, key_id=key_id, started_s=now_s)
+            self._calls[decision_id] = CallUnderWay(llm=llm, key_id=key_id, started_s=now_s, tokens=tokens)
             self._counts[llm] = self._counts.get(llm, 0) + 1
 
     def finish(self, decision_id: str) -> CallUnderWay | None:

@@ -3,6 +3,19 @@
 from mixllm.router.budget import Budget, BudgetStatus
 from mixllm.router.budget_limits import BudgetLimits, KeyLimits
 from mixllm.router.core import RouterCore
+from mixllm.router.decision_ids import decided_at_s
+from mixllm.router.pool import PoolDifference
 from mixllm.router.shadows import Shadow, ShadowCounts, Shadows
 
-__all__ = ["Budget", "BudgetLimits", "BudgetStatus", "KeyLimits", "RouterCore", "Shadow", "ShadowCounts", "Shadows"]
+__all__ = [
+    "Budget",
+    "BudgetLimits",
+    "BudgetStatus",
+    "KeyLimits",
+    "PoolDifference",
+    "RouterCore",
+    "Shadow",
+    "ShadowCounts",
+    "Shadows",
+    "decided_at_s",
+]

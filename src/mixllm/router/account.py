@@ -82,6 +82,11 @@ class Account:
         self.reserved_usd += usd
         self.meet(usd, now_s)
 
+    def reserve_more(self, usd: float, now_s: float) -> None:
+        """Set aside `usd` for one more call for a request that was met before."""
+        self.reserved_usd += usd
+        self.pacer.corrected(usd, target_usd=self._target_usd(now_s))
+
     def meet(self, usd: float, now_s: float) -> None:
         """Take note of a call that costs `usd`, as expected or as measured."""
         self.arrivals.count(now_s)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import msgspec
 
 from mixllm.decision import Arrivals, Choice, Forecasts, Pacer
-from mixllm.errors import BudgetExhaustedError, NoEligibleLLMError
+from mixllm.errors import BudgetExhaustedError, InvalidValueError, NoEligibleLLMError, PoolBusyError
 from mixllm.interfaces import Clock, Store
 from mixllm.router.account import Account, AccountStatus
 from mixllm.router.budget_limits import BudgetLimits
+from mixllm.router.decision_ids import call_id
 from mixllm.router.ledger import Ledger
 from mixllm.types import Decision, LearningEvent, Query, Value
 
@@ -100,6 +101,32 @@ class Budget:
         with self._lock:
             self._ledger.open(store, until_seq=until_seq)
 
+    def relimit(self, limits: BudgetLimits) -> None:
+        """Have other limits from now on; what was spent and reserved in the period counts against them.
+
+        Raises
+        ------
+        InvalidValueError
+            Where they are for another period.
+        """
+        with self._lock:
+            if limits.period != self.limits.period:
+                raise InvalidValueError("period", str(limits.period), f"{self.limits.period}, as before")
+            self.limits = limits
+            if limits.usd is None:
+                self._total = None
+            elif self._total is None:
+                self._total = self._opened(limits.usd, None)
+                self._total.reserved_usd = sum(made.usd for made in self._reserved.values())
+            else:
+                self._total.limit_usd = limits.usd
+            for key_id, account in list(self._keys.items()):
+                limit_usd = limits.usd_of(key_id)
+                if limit_usd is None:
+                    del self._keys[key_id]
+                else:
+                    account.limit_usd = limit_usd
+
     def choose(
         self, query: Query, choose: Callable[..., Choice], forecasts: Forecasts, named: str | None = None
     ) -> Choice:
@@ -121,7 +148,7 @@ class Budget:
         BudgetExhaustedError
             Where a budget is spent, or what is left of it does not pay for any LLM that could take the query.
         NoEligibleLLMError
-            Where no LLM may take it, whatever is left.
+            Where no LLM may take it, whatever is left; `PoolBusyError` where one may, but not now.
         """
         cap_usd = self.limits.cap_usd(query.key_id)
         with self._lock:
@@ -135,6 +162,8 @@ class Budget:
         try:
             choice = choose(_capped(query, left_usd, dearest_usd), cost_weight=weight)
             affordable = choice.chosen.forecast.cost_usd.mean <= left_usd
+        except PoolBusyError:
+            raise  # Of those that the money pays for, one only has to be waited for.
         except NoEligibleLLMError:
             if left_usd >= dearest_usd:
                 raise
@@ -157,6 +186,16 @@ class Budget:
             self._reserved[decision.decision_id] = made
             for account in self._accounts(decision.key_id):
                 account.reserve(usd, self.clock.time_s())
+
+    def reserve_attempt(self, decision: Decision, llm: str, attempt: int) -> None:
+        """Set aside what a further call for `decision`, to another candidate or once more, is expected to cost."""
+        usd = next((one.forecast.cost_usd.mean for one in decision.candidates if one.llm == llm), 0.0)
+        made = _Reservation(key_id=decision.key_id, usd=usd, made_s=self.clock.monotonic_s())
+        with self._lock:
+            self._turn()
+            self._reserved[call_id(decision.decision_id, attempt)] = made
+            for account in self._accounts(decision.key_id):
+                account.reserve_more(usd, self.clock.time_s())
 
     def charge(self, events: Sequence[LearningEvent]) -> None:
         """Charge what `events` of the store have cost, each once, and end the reservations of their calls."""
@@ -199,7 +238,7 @@ class Budget:
         return Account(limit_usd=limit_usd, key_id=key_id, ledger=self._ledger, pacer=self.pacer(), arrivals=arrivals)
 
     def _account_for(self, event: LearningEvent) -> None:
-        made = None if event.outcome is None else self._reserved.pop(event.decision_id, None)
+        made = None if event.outcome is None else self._reserved_for(event.decision_id, event.outcome.attempt)
         if made is not None:
             self._settle(made.key_id, made.usd, event.charge_usd)
         elif event.outcome is not None and event.outcome.attempt == 0:
@@ -208,6 +247,11 @@ class Budget:
                 account.meet(event.charge_usd, self.clock.time_s())
         else:
             self._settle(event.key_id, 0.0, event.charge_usd)
+
+    def _reserved_for(self, decision_id: str, attempt: int) -> _Reservation | None:
+        """End and return what was reserved for an attempt: its own, or, where it was not announced, the decision's."""
+        made = self._reserved.pop(call_id(decision_id, attempt), None)
+        return self._reserved.pop(decision_id, None) if made is None else made
 
     def _settle(self, key_id: str, reserved_usd: float, measured_usd: float) -> None:
         for account in self._accounts(key_id):

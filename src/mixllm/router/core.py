@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -13,12 +14,13 @@ from typing import NamedTuple, Self, TypedDict
 import numpy as np
 
 from mixllm.decision import Choice, DecisionMaker, Forecasts, Outside
-from mixllm.errors import InvalidValueError, StateError, StoreError
+from mixllm.errors import InvalidValueError, PoolBusyError, StateError, StoreError
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import DEADLINE_QUANTILE, Checkpoint, Learner, LearningWorker, Snapshot
-from mixllm.registry import InFlight
+from mixllm.registry import Breakers, CallUnderWay, Traffic
 from mixllm.router.budget import Budget
-from mixllm.router.decision_ids import new_decision_id
+from mixllm.router.decision_ids import call_id, new_decision_id
+from mixllm.router.foresight import Foreseen, foresee, within_time
 from mixllm.router.judgements import judgement
 from mixllm.router.measured import measured
 from mixllm.router.pool import RoutedPool
@@ -36,6 +38,7 @@ from mixllm.types import (
     StoredDecision,
     TagWeight,
 )
+from mixllm.units import positive
 
 __all__ = ["RouterCore"]
 
@@ -56,10 +59,12 @@ class _Made(NamedTuple):
     choice: Choice
     drawn: _Drawn
     created_at_s: float
+    in_flight: int
 
 
 _LOG = logging.getLogger(__name__)
 _SHOWN_TAGS = 3
+_USUAL_TOKENS_IN = 500
 _DRAW_BITS = 53
 
 
@@ -101,6 +106,20 @@ class RouterCore(RoutedPool):
         Second policies that decide beside `maker`; None: none.
     deadline_quantile
         The probability with which a query's `max_latency_s` and `max_ttft_s` are to be met, in (0, 1).
+    max_latency_s, max_ttft_s
+        Those of queries that have none of their own, `max_ttft_s` of streamed ones alone; None: no limit.
+    max_cooldown_s
+        See `mixllm.registry.Traffic`.
+
+    Attributes
+    ----------
+    traffic
+        Calls under way, rate limits and cooldowns.
+    shed
+        How many queries were refused because the pool was busy.
+    breakers
+        Know which LLMs fail at present: they are chosen only where no other could take a query. Whoever makes the calls
+        tells them; None: none ever fails.
     """
 
     def __init__(
@@ -121,18 +140,28 @@ class RouterCore(RoutedPool):
         budget: Budget | None = None,
         shadows: Shadows | None = None,
         deadline_quantile: float = DEADLINE_QUANTILE,
+        max_latency_s: float | None = None,
+        max_ttft_s: float | None = None,
+        max_cooldown_s: float = 60.0,
+        breakers: Breakers | None = None,
     ) -> None:
         super().__init__(learner=learner, store=store, clock=clock, price=price)
         self.encoder = encoder
         self.features = features
         self.maker = maker
         self.store_prompts = store_prompts
-        self.in_flight = InFlight(clock=clock)
+        self.traffic = Traffic(clock=clock, max_cooldown_s=max_cooldown_s)
+        self.in_flight = self.traffic.in_flight
+        self.shed = 0
         self.budget = budget
         self.shadows = shadows
+        self.breakers = Breakers(clock=clock) if breakers is None else breakers
         if not 0 < deadline_quantile < 1:
             raise InvalidValueError("deadline_quantile", deadline_quantile, "in (0, 1)")
         self.deadline_quantile = deadline_quantile
+        self.max_latency_s = None if max_latency_s is None else positive("max_latency_s", max_latency_s)
+        self.max_ttft_s = None if max_ttft_s is None else positive("max_ttft_s", max_ttft_s)
+        self._deciding = threading.Lock()
         self._rng = rng
         self._closed = False
         self.worker = LearningWorker(
@@ -167,48 +196,69 @@ class RouterCore(RoutedPool):
         ------
         NoEligibleLLMError
             Where hard constraints rule out every LLM.
+        PoolBusyError
+            Where one could take it, but not now; says when. It is a `NoEligibleLLMError` too.
         UnknownLLMError
             Where the pool has no LLM named `llm`.
         BudgetExhaustedError
             Where the budget is spent.
         """
-        query = Query(text=query) if isinstance(query, str) else query
+        query = within_time(
+            Query(text=query) if isinstance(query, str) else query,
+            max_latency_s=self.max_latency_s,
+            max_ttft_s=self.max_ttft_s,
+        )
         encoding = self.encoder.encode(query.text)
         features = self.features.features(encoding)
         seed = int(self._rng.integers(0, 1 << 63))
-        snapshot, choice, drawn, created_at_s = self._choice(query, features, seed=seed, llm=llm)
-        outside = drawn["outside"]
-        decision = Decision(
-            decision_id=new_decision_id(created_at_s),
-            created_at_s=created_at_s,
-            llm=choice.chosen.llm,
-            reason=choice.reason,
-            policy=choice.policy,
-            trade_off=choice.trade_off,
-            cost_scale_usd=snapshot.cost_scale_usd,
-            model_version=snapshot.version,
-            seed=seed,
-            tokens_in=query.prompt_tokens,
-            tags=self._tags(features),
-            candidates=choice.candidates,
-            ineligible=choice.ineligible,
-            shadow=() if self.shadows is None else self.shadows.choices(query, choice, **drawn),
-            out_of_domain=0.0 if outside is None else outside.score,
-            key_id=query.key_id,
-            in_flight=self.in_flight.count(choice.chosen.llm),
-        )
-        self.store.append_decision(
-            DecisionRecord(
-                decision=decision,
-                encoding=encoding.astype("<f4").tobytes(),
-                prompt=query.text if self.store_prompts else None,
-            )
-        )
-        if expect_outcome:
-            self.in_flight.start(decision.decision_id, decision.llm, key_id=decision.key_id)
-            if self.budget is not None:
+        # Between the look at the calls under way and the count of this one no other decision may come: those of one
+        # instant would all see the same idle LLM.
+        with self._deciding:
+            made = self._made(query, features, seed=seed, llm=llm)
+            decision_id = new_decision_id(made.created_at_s)
+            if expect_outcome:
+                self._begin(decision_id, query, made.choice)
+        try:
+            decision = self._kept(decision_id, query, encoding, features, made, seed=seed)
+            if expect_outcome and self.budget is not None:
                 self.budget.reserve(decision)
+        except BaseException:
+            self.traffic.finish(decision_id)
+            raise
         return decision
+
+    def refused(self, llm: str, retry_after_s: float | None = None) -> None:
+        """Say that `llm` refuses calls because there are too many: it gets none until then.
+
+        Parameters
+        ----------
+        llm
+            Its name; one that the pool does not have is let pass.
+        retry_after_s
+            How long it asks to wait, >= 0; None where it does not say, which counts as a second.
+        """
+        self.traffic.refused(llm, retry_after_s)
+
+    def waits_s(self) -> dict[str, float]:
+        """Return for every LLM how long a call of usual length would wait now, rate limits and cooldowns included."""
+        snapshot = self._snapshot
+        forecasts = self._foresee(
+            snapshot, np.zeros(self.features.dimension, np.float32), Query(text="", tokens_in=_USUAL_TOKENS_IN)
+        ).forecasts
+        return dict(zip((spec.name for spec in snapshot.specs), forecasts.wait_s.tolist(), strict=True))
+
+    def begin_attempt(self, decision: Decision, llm: str, attempt: int) -> None:
+        """Note that `llm` is called for `decision`, after or beside the LLM that was chosen.
+
+        The call counts as under way, and is expected to cost what was forecast, until `record` tells the outcome of the
+        same `attempt`. Attempt 0, the call that every decision begins with, has to be told only where another LLM than
+        the chosen one takes it.
+        """
+        forecast = next((one.forecast for one in decision.candidates if one.llm == llm), None)
+        tokens = decision.tokens_in + (0.0 if forecast is None else forecast.tokens_out.mean)
+        self.traffic.start(call_id(decision.decision_id, attempt), llm, key_id=decision.key_id, tokens=tokens)
+        if self.budget is not None and attempt > 0:
+            self.budget.reserve_attempt(decision, llm, attempt)
 
     # ---- learn ----------------------------------------------------------------------------------------------------
 
@@ -227,7 +277,8 @@ class RouterCore(RoutedPool):
         UnknownDecisionError
             Where there is no such decision.
         """
-        call = self.in_flight.finish(decision_id) or self.store.decision(decision_id).decision
+        used = None if outcome.tokens_in is None else float(outcome.tokens_in + (outcome.tokens_out or 0))
+        call = self._finished(decision_id, outcome.attempt, used) or self.store.decision(decision_id).decision
         llm = outcome.llm or call.llm
         price = self.learner.price(llm, decision_id=decision_id)
         outcome = measured(outcome, llm=llm, key_id=call.key_id, price=price)
@@ -389,45 +440,90 @@ class RouterCore(RoutedPool):
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
-    def _choice(self, query: Query, features: FloatArray, *, seed: int, llm: str | None) -> _Made:
+    def _begin(self, decision_id: str, query: Query, choice: Choice) -> None:
+        chosen = choice.chosen
+        tokens = query.prompt_tokens + chosen.forecast.tokens_out.mean
+        self.traffic.start(decision_id, chosen.llm, key_id=query.key_id, tokens=tokens)
+
+    def _kept(
+        self, decision_id: str, query: Query, encoding: FloatArray, features: FloatArray, made: _Made, *, seed: int
+    ) -> Decision:
+        """Return the decision, which the store keeps."""
+        snapshot, choice, outside = made.snapshot, made.choice, made.drawn["outside"]
+        decision = Decision(
+            decision_id=decision_id,
+            created_at_s=made.created_at_s,
+            llm=choice.chosen.llm,
+            reason=choice.reason,
+            policy=choice.policy,
+            trade_off=choice.trade_off,
+            cost_scale_usd=snapshot.cost_scale_usd,
+            model_version=snapshot.version,
+            seed=seed,
+            tokens_in=query.prompt_tokens,
+            tags=self._tags(features),
+            candidates=choice.candidates,
+            ineligible=choice.ineligible,
+            shadow=() if self.shadows is None else self.shadows.choices(query, choice, **made.drawn),
+            out_of_domain=0.0 if outside is None else outside.score,
+            key_id=query.key_id,
+            in_flight=made.in_flight,
+        )
+        self.store.append_decision(
+            DecisionRecord(
+                decision=decision,
+                encoding=encoding.astype("<f4").tobytes(),
+                prompt=query.text if self.store_prompts else None,
+            )
+        )
+        return decision
+
+    def _made(self, query: Query, features: FloatArray, *, seed: int, llm: str | None) -> _Made:
         while True:
             snapshot = self._snapshot
-            forecasts = snapshot.forecasts(
-                features,
-                tokens_in=query.prompt_tokens,
-                max_tokens_out=query.max_tokens_out,
-                in_flight=self._waiting(snapshot),
-                streamed=query.streamed,
-                now_s=self.clock.time_s(),
-                tail=self.deadline_quantile,
-                warm=query.warm,
-                choices=query.choices,
-            )
+            counts, holds, forecasts = self._foresee(snapshot, features, query)
             drawn = _Drawn(
                 forecasts=forecasts,
                 cost_scale_usd=snapshot.cost_scale_usd,
                 draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
                 outside=snapshot.outside(features),
             )
-            choose = partial(self.maker.choose, specs=snapshot.specs, forced=llm, **drawn)
-            choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
+            choose = partial(
+                self.maker.choose,
+                specs=snapshot.specs,
+                forced=llm,
+                holds=holds,
+                unavailable=self.breakers.refusing(),
+                **drawn,
+            )
+            try:
+                choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
+            except PoolBusyError:
+                self.shed += 1
+                raise
             created_at_s = self.clock.time_s()
             if self._snapshot is snapshot or self._holds(choice.chosen.llm):
-                return _Made(snapshot=snapshot, choice=choice, drawn=drawn, created_at_s=created_at_s)
+                under_way = counts.get(choice.chosen.llm, 0)
+                return _Made(snapshot, choice, drawn, created_at_s, under_way)
             # It was removed meanwhile: the decision is made again, without it.
+
+    def _foresee(self, snapshot: Snapshot, features: FloatArray, query: Query) -> Foreseen:
+        tail, now_s = self.deadline_quantile, self.clock.time_s()
+        return foresee(self.traffic, snapshot, features, query, now_s=now_s, tail=tail)
 
     def _holds(self, llm: str) -> bool:
         return any(spec.name == llm for spec in self._snapshot.specs)
 
+    def _finished(self, decision_id: str, attempt: int, tokens: float | None) -> CallUnderWay | None:
+        call = self.traffic.finish(call_id(decision_id, attempt), tokens=tokens)
+        if call is None and attempt > 0:
+            # Whoever makes calls of their own accord, without `begin_attempt`, means the one that was counted.
+            return self.traffic.finish(decision_id, tokens=tokens)
+        return call
+
     def _ensure_learning(self) -> None:
         if not self.worker.running:
             self.worker.start()
-
-    def _waiting(self, snapshot: Snapshot) -> list[int] | None:
-        if not snapshot.queues:
-            return None
-        counts = self.in_flight.counts()
-        return [counts.get(spec.name, 0) for spec in snapshot.specs] if counts else None
 
     def _tags(self, features: FloatArray) -> tuple[TagWeight, ...]:
         names = self.features.tags

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["new_decision_id"]
+__all__ = ["call_id", "decided_at_s", "new_decision_id"]
 
 _TIME_MASK = (1 << 48) - 1
 
@@ -27,3 +27,31 @@ def new_decision_id(time_s: float) -> str:
     time = f"{int(time_s * 1000) & _TIME_MASK:012x}"
     drawn = os.urandom(10).hex()
     return f"{time[:8]}-{time[8:]}-7{drawn[:3]}-{_VARIANTS[drawn[3]]}{drawn[4:7]}-{drawn[7:19]}"
+
+
+def decided_at_s(decision_id: str) -> float | None:
+    """Return the Unix time at which the decision of that id was made; None where the id does not tell.
+
+    Examples
+    --------
+    >>> decided_at_s(new_decision_id(1234.5))
+    1234.5
+    >>> decided_at_s("my-own-id") is None
+    True
+    """
+    digits = decision_id[:8] + decision_id[9:13]
+    try:
+        return int(digits, 16) / 1000 if len(digits) == 12 else None
+    except ValueError:
+        return None
+
+
+def call_id(decision_id: str, attempt: int) -> str:
+    """Return the name of one of the calls of a decision; the first one's is the decision's own.
+
+    Examples
+    --------
+    >>> call_id("d", 0), call_id("d", 2)
+    ('d', 'd/2')
+    """
+    return decision_id if attempt == 0 else f"{decision_id}/{attempt}"

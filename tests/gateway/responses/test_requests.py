@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mixllm.gateway.keys import AccessKey
 from mixllm.gateway.responses.requests import read_responses_request
 from mixllm.types import Capability, Endpoint, Query
 
@@ -12,7 +13,7 @@ from mixllm.types import Capability, Endpoint, Query
 def query(**fields: Any) -> Query:
     raw = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}
     model = msgspec.Raw(b'"mixllm/auto"')
-    return read_responses_request({"model": model, **raw}, trade_off=1.4, key_id="key").query
+    return read_responses_request({"model": model, **raw}, trade_off=1.4, key=AccessKey(key_id="key", name="Ann")).query
 
 
 def test_it_is_routed_on_the_last_human_ask() -> None:

@@ -73,19 +73,20 @@ def check_keys(entries: Sequence[ModelEntry], environ: Mapping[str, str]) -> Ite
 def check_gateway_keys(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Look whether clients' keys can be read, and are asked for where others can reach the gateway."""
     try:
-        from mixllm.gateway.serve import check_exposure, resolve_keys
+        from mixllm.gateway.access import check_exposure
+        from mixllm.gateway.keys import key_ring
     except ModuleNotFoundError:
         yield fail(
             "gateway keys", "the gateway is not installed", str(MissingExtraError("mixllm serve", "gateway")) + "."
         )
         return
     try:
-        keys = resolve_keys(config.gateway.api_keys, environ)
+        keys = key_ring(config.gateway, environ)
         check_exposure(config.gateway.host, keys)
     except MixLLMError as error:
         yield fail("gateway keys", str(error), "Correct gateway.api_keys or gateway.host.")
         return
-    said = f"{len(keys)} keys" if keys else f"none are asked for, on {config.gateway.host} alone"
+    said = f"{len(keys)} keys" if len(keys) else f"none are asked for, on {config.gateway.host} alone"
     yield ok("gateway keys", said)
 
 

@@ -92,7 +92,7 @@ def _warm(exploration: float) -> PolicyConfig:
 
 
 def _as_the_demo(scale: float) -> PolicyConfig:
-    return PolicyConfig(name="thompson", scale=scale, warmup_judgements=40, warmup_share=0.6)
+    return PolicyConfig(name="thompson", scale=scale, early_judgements=0.0, warmup_judgements=20, warmup_share=0.6)
 
 
 POLICIES: dict[str, Callable[[Seat, float | None], Player]] = {
@@ -102,7 +102,7 @@ POLICIES: dict[str, Callable[[Seat, float | None], Player]] = {
     "mixllm-squarecb": lambda seat, gap: _mixllm(seat, PolicyConfig(name="squarecb", gap_weight=_or(gap, 100.0))),
     "mixllm-thompson": lambda seat, scale: _mixllm(seat, PolicyConfig(name="thompson", scale=_or(scale, 1.0))),
     "mixllm-warm": lambda seat, alpha: _mixllm(seat, _warm(_or(alpha, 1.0))),
-    "mixllm-demo": lambda seat, scale: _mixllm(seat, _as_the_demo(_or(scale, 0.3)), caution=1.5),
+    "mixllm-demo": lambda seat, scale: _mixllm(seat, _as_the_demo(_or(scale, 0.15)), caution=1.0),
     "paretobandit": lambda seat, alpha: ParetoBandit(
         pool=seat.pool, dimension=seat.dimension, seed=seat.seed, alpha=alpha
     ),

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from mixllm.clients.litellm_library import has_litellm, load_litellm
 from mixllm.errors import MissingExtraError
-from mixllm.gateway.access import key_id_of
+from mixllm.gateway.access import key_of
 from mixllm.gateway.bodies import read_fields
 from mixllm.gateway.chat import answer
 from mixllm.gateway.requests import ChatRequest
@@ -29,9 +29,12 @@ async def responses(request: Request) -> Response:
     started_s = time.perf_counter()
     router = state_of(request).router
     asked = read_responses_request(
-        await read_fields(request), trade_off=router.maker.weights.trade_off, key_id=key_id_of(request)
+        await read_fields(request), trade_off=router.maker.weights.trade_off, key=key_of(request)
     )
-    named = [spec for spec in router.llms if asked.llm in {None, spec.name}]
+    allowed = asked.query.allowed_llms
+    named = [
+        spec for spec in router.llms if asked.llm in {None, spec.name} and (allowed is None or spec.name in allowed)
+    ]
     if any(Endpoint.RESPONSES not in spec.endpoints for spec in named):
         if has_litellm():
             await asyncio.to_thread(load_litellm, FEATURE)

@@ -10,6 +10,8 @@ import msgspec
 from mixllm.clients.litellm_library import has_litellm
 from mixllm.encoders import is_tool_result, query_from_messages
 from mixllm.gateway.bodies import InvalidBodyError, decode
+from mixllm.gateway.keys import NOBODY, AccessKey
+from mixllm.gateway.permissions import within
 from mixllm.gateway.profiles import read_profile
 from mixllm.gateway.requests import OWN_FIELD, ChatRequest, optional_field, read_model, read_wishes, wishful
 from mixllm.gateway.responses.dialect import RESPONSES
@@ -31,7 +33,7 @@ class _Text(msgspec.Struct, frozen=True):
     format: _Format | None = None
 
 
-def read_responses_request(fields: dict[str, msgspec.Raw], *, trade_off: float, key_id: str = "") -> ChatRequest:
+def read_responses_request(fields: dict[str, msgspec.Raw], *, trade_off: float, key: AccessKey = NOBODY) -> ChatRequest:
     """Understand a request of the Responses API.
 
     Parameters
@@ -40,14 +42,16 @@ def read_responses_request(fields: dict[str, msgspec.Raw], *, trade_off: float, 
         Top-level fields of the body.
     trade_off
         The configured λ, which profiles shift.
-    key_id
-        Name of the key that asks.
+    key
+        Who asks: its settings and limits count too.
 
     Raises
     ------
     InvalidBodyError, InvalidValueError
         Where a field that the gateway needs is missing or wrong, or where the request goes on with something that one
         LLM's server keeps and yet leaves the choice open.
+    ForbiddenLLMError
+        Where it names an LLM that its key may not use.
     """
     model = read_model(fields)
     profile = read_profile(model, trade_off=trade_off)
@@ -65,10 +69,13 @@ def read_responses_request(fields: dict[str, msgspec.Raw], *, trade_off: float, 
     query = query_from_messages(messages, needs=_needs(fields), max_tokens_out=limit, streamed=stream)
     bridged = {Endpoint.CHAT} if has_litellm() else set()
     query = msgspec.structs.replace(query, endpoints=frozenset({Endpoint.RESPONSES} | bridged))
+    query, llm = within(
+        key, wishful(query, wishes, profile), llm=model if profile is None else None, trade_off=trade_off
+    )
     return ChatRequest(
         fields={name: raw for name, raw in fields.items() if name != OWN_FIELD},
-        query=wishful(query, wishes, profile, key_id=key_id),
-        llm=model if profile is None else None,
+        query=query,
+        llm=llm,
         stream=stream,
         wants_usage=True,
         ends_with_user=messages[-1].get("role") == "user",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from mixllm.units import non_negative, positive
+from mixllm.errors import InvalidValueError
+from mixllm.units import non_negative
 
 __all__ = ["expected_wait_s"]
 
 
-def expected_wait_s(*, in_flight: int, max_in_flight: int | None, service_s: float) -> float:
+def expected_wait_s(*, in_flight: int, max_in_flight: float | None, service_s: float) -> float:
     """Return how long a new call waits until the LLM starts on it.
 
     Parameters
@@ -15,7 +16,7 @@ def expected_wait_s(*, in_flight: int, max_in_flight: int | None, service_s: flo
     in_flight
         Calls under way.
     max_in_flight
-        Calls served at the same time; None: not known, no wait.
+        Calls served at the same time, >= 1; None or infinite: no wait.
     service_s
         Time of one call without waiting.
 
@@ -34,5 +35,6 @@ def expected_wait_s(*, in_flight: int, max_in_flight: int | None, service_s: flo
     non_negative("service_s", service_s)
     if max_in_flight is None:
         return 0.0
-    positive("max_in_flight", max_in_flight)
-    return max(0, in_flight - max_in_flight + 1) * service_s / max_in_flight
+    if not max_in_flight >= 1:
+        raise InvalidValueError("max_in_flight", max_in_flight, ">= 1")
+    return max(0.0, in_flight - max_in_flight + 1) * service_s / max_in_flight

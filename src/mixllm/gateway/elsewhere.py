@@ -1,0 +1,36 @@
+"""Decisions that another worker has made, and that the store does not show yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from mixllm.errors import UnknownDecisionError
+from mixllm.gateway.state import GatewayState
+from mixllm.router import decided_at_s
+
+__all__ = ["once_known"]
+
+_T = TypeVar("_T")
+_YOUNG_S = 5.0
+_PATIENCE_S = 2.0
+_PAUSE_S = 0.02
+
+
+async def once_known(state: GatewayState, decision_id: str, attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """Return what `attempt` returns, tried again for a moment where the decision is young and not known yet.
+
+    A worker commits its decisions with a short delay, and the next request of the same client may reach another one.
+    """
+    deadline_s = state.router.clock.monotonic_s() + _PATIENCE_S
+    while True:
+        try:
+            return await attempt()
+        except UnknownDecisionError:
+            if state.config.workers == 1 or state.router.clock.monotonic_s() > deadline_s:
+                raise
+            made_s = decided_at_s(decision_id)
+            if made_s is None or abs(state.router.clock.time_s() - made_s) > _YOUNG_S:
+                raise
+        await asyncio.sleep(_PAUSE_S)

@@ -1,0 +1,1 @@
+"""MixLLM inside other programs."""
