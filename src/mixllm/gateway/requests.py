@@ -19,6 +19,7 @@ __all__ = [
     "OWN_FIELD",
     "ChatRequest",
     "Wishes",
+    "check_count",
     "optional_field",
     "read_chat_request",
     "read_model",
@@ -185,14 +186,21 @@ def read_model(fields: Mapping[str, msgspec.Raw], *, default: str | None = None)
     )
 
 
+def check_count(fields: Mapping[str, msgspec.Raw], name: str) -> None:
+    """Raise `InvalidBodyError` where the list of that name is longer than any conversation.
+
+    It is called before they are decoded: each message becomes many times as large as it was sent.
+    """
+    raw = fields.get(name, msgspec.Raw(b"[]"))
+    if bytes(raw).count(b"{") > _MAX_MESSAGES and len(decode(raw, list[msgspec.Raw], field=name)) > _MAX_MESSAGES:
+        raise InvalidBodyError(f"{name} holds more than {_MAX_MESSAGES} messages. Shorten it.", param=name)
+
+
 def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, Any]]:
     if "messages" not in fields:
         raise InvalidBodyError("messages is missing. Send the conversation as a list of messages.", param="messages")
-    raw = fields["messages"]
-    if bytes(raw).count(b"{") > _MAX_MESSAGES and len(decode(raw, list[msgspec.Raw], field="messages")) > _MAX_MESSAGES:
-        # Before they are decoded: each becomes many times as large as it was sent.
-        raise InvalidBodyError(f"messages holds more than {_MAX_MESSAGES} messages. Shorten it.", param="messages")
-    return decode(raw, _MESSAGES, field="messages")
+    check_count(fields, "messages")
+    return decode(fields["messages"], _MESSAGES, field="messages")
 
 
 def _needs(fields: Mapping[str, msgspec.Raw]) -> frozenset[Capability]:

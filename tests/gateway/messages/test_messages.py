@@ -269,3 +269,11 @@ def test_a_gateway_that_stops_says_so_in_anthropic_s_shape(book: AnswerBook, tmp
 
             with pytest.raises(anthropic.APIStatusError, match="stopping"):
                 list(stream)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_more_messages_than_any_conversation_has_are_refused_before_they_are_read(gateway: Gateway, path: str) -> None:
+    reply = gateway.ask("POST", path, {"model": LLM, "max_tokens": 1, "messages": QUESTION * 10_001})
+
+    assert reply.status == 400
+    assert "messages holds more than 10000" in reply.json["error"]["message"]

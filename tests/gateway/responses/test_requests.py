@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mixllm.gateway.bodies import InvalidBodyError
 from mixllm.gateway.keys import AccessKey
 from mixllm.gateway.responses.requests import read_responses_request
 from mixllm.types import Capability, Endpoint, Query
@@ -51,3 +52,8 @@ def test_its_wishes_and_limits_are_kept() -> None:
 
     assert (asked.max_tokens_out, asked.streamed, asked.trade_off) == (7, True, 2.0)
     assert asked.allowed_llms == frozenset({"a"})
+
+
+def test_more_items_than_any_conversation_has_are_refused_before_they_are_read() -> None:
+    with pytest.raises(InvalidBodyError, match="input holds more than 10000"):
+        query(input=[{"role": "user", "content": "x"}] * 10_001)

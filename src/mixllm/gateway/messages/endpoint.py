@@ -13,11 +13,11 @@ from starlette.responses import Response
 from mixllm.encoders.content import json_text_chars
 from mixllm.errors import MixLLMError
 from mixllm.gateway.answers import error_response, json_response
-from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError, read_object
+from mixllm.gateway.bodies import BodyTooLargeError, InvalidBodyError, UnsupportedMediaError, decode, read_fields
 from mixllm.gateway.chat import answer_chat
 from mixllm.gateway.messages.errors import anthropic_error
 from mixllm.gateway.messages.translation import MessagesTranslation
-from mixllm.gateway.requests import read_chat_request
+from mixllm.gateway.requests import check_count, read_chat_request
 from mixllm.gateway.translation import translated
 from mixllm.units import tokens_from_chars
 
@@ -49,7 +49,9 @@ async def count_tokens(request: Request) -> Response:
 
 
 async def _read(request: Request) -> MessagesTranslation:
-    body = await read_object(request, dict[str, Any])
+    fields = await read_fields(request)
+    check_count(fields, "messages")
+    body = {name: decode(raw, Any, field=name) for name, raw in fields.items()}
     # In a thread, as the first one loads the library, which takes seconds.
     return await asyncio.to_thread(MessagesTranslation, body)
 

@@ -13,7 +13,15 @@ from mixllm.gateway.bodies import InvalidBodyError, decode
 from mixllm.gateway.keys import NOBODY, AccessKey
 from mixllm.gateway.permissions import within
 from mixllm.gateway.profiles import read_profile
-from mixllm.gateway.requests import OWN_FIELD, ChatRequest, optional_field, read_model, read_wishes, wishful
+from mixllm.gateway.requests import (
+    OWN_FIELD,
+    ChatRequest,
+    check_count,
+    optional_field,
+    read_model,
+    read_wishes,
+    wishful,
+)
 from mixllm.gateway.responses.dialect import RESPONSES
 from mixllm.types import Capability, Endpoint
 
@@ -58,6 +66,8 @@ def read_responses_request(fields: dict[str, msgspec.Raw], *, trade_off: float, 
     if profile is not None:
         _check_free(fields)
     wishes = read_wishes(fields)
+    if bytes(fields.get("input", b""))[:1] == b"[":
+        check_count(fields, "input")
     messages = as_messages(
         decode(fields["input"], _INPUT, field="input") if "input" in fields else "",
         instructions=optional_field(fields, "instructions", str),
