@@ -293,7 +293,7 @@ def test_a_router_that_cannot_be_built_leaves_its_store_closed(
     monkeypatch: pytest.MonkeyPatch, change: str, kind: type[Exception]
 ) -> None:
     store = MemoryStore()
-    monkeypatch.setattr("mixllm.assembly.build_store", lambda *_: store)
+    monkeypatch.setattr("mixllm.assembly.build_store", lambda *_, **__: store)
     with pytest.raises(kind):
         Router.from_config(parse_config(change))
     with pytest.raises(StoreClosedError):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mixllm.assembly import Router
     from mixllm.encoders import query_from_messages
     from mixllm.errors import MixLLMError
-    from mixllm.store import MemoryStore, SQLiteStore
+    from mixllm.store import MemoryStore, PostgresStore, SQLiteStore
     from mixllm.types import (
         Capability,
         Decision,
@@ -53,6 +53,7 @@ __all__ = [
     "MixLLMError",
     "Outcome",
     "OutcomeStatus",
+    "PostgresStore",
     "Price",
     "Query",
     "Router",
@@ -66,6 +67,7 @@ _HOMES = {
     "query_from_messages": "mixllm.encoders",
     "MixLLMError": "mixllm.errors",
     "MemoryStore": "mixllm.store",
+    "PostgresStore": "mixllm.store",
     "SQLiteStore": "mixllm.store",
 }
 

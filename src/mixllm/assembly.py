@@ -209,7 +209,8 @@ class Router(RouterCore):
         seed
             Of the decisions' random draws.
         environ
-            Where keys of the budget given as ``os.environ/NAME`` are looked up; None takes the process's environment.
+            Where the store's URL and keys of the budget given as ``os.environ/NAME`` are looked up; None takes the
+            process's environment.
         quarantine
             Whether checkpoints that are found unusable are marked in the store.
 
@@ -227,7 +228,7 @@ class Router(RouterCore):
             trained, start, bases = saved.features, saved.checkpoint, saved.bases
             encoder, tags = saved.encoder_for(config.encoder), saved.tags_for(config.tags)
             learning = saved.learning_for(config.learning)
-        store = build_store(config.store, config.learning)
+        store = build_store(config.store, config.learning, environ=environ)
         try:
             return cls(
                 llms=specs,
@@ -401,6 +402,7 @@ class Router(RouterCore):
             checkpoint_interval_s=self.learning_config.checkpoint_interval_s,
             stalled_after_s=self.learning_config.stalled_after_s,
         )
+        self.worker.make_change = self._make_change
 
 
 def build_untrained_encoder(config: EncoderConfig, tags: TagsConfig) -> Encoder:
@@ -568,12 +570,42 @@ def build_judging(config: FeedbackConfig, *, dimension: int) -> Judging:
     )
 
 
-def build_store(config: StoreConfig, learning: LearningConfig | None = None) -> Store:
-    """Open the store that `config` describes; how many checkpoints it keeps is in `learning`."""
+def build_store(
+    config: StoreConfig, learning: LearningConfig | None = None, *, environ: Mapping[str, str] | None = None
+) -> Store:
+    """Open the store that `config` describes.
+
+    Parameters
+    ----------
+    config
+        Which one.
+    learning
+        How many checkpoints it keeps.
+    environ
+        Where a URL given as ``os.environ/NAME`` is looked up; None takes the process's environment.
+
+    Raises
+    ------
+    ConfigError, MissingExtraError, StoreError
+        Where it cannot be opened.
+    """
     learning = learning or LearningConfig()
     kept, kept_daily = learning.kept_checkpoints, learning.kept_daily_checkpoints
     if config.kind == "memory":
         return MemoryStore(keep_states=kept, keep_daily_states=kept_daily)
+    if config.kind == "postgres":
+        from mixllm.store import PostgresStore  # brings a database driver, which few need
+
+        return PostgresStore(
+            url=config.database_url(os.environ if environ is None else environ),
+            schema=config.schema,
+            spool=Path(config.spool),
+            max_spool_bytes=config.max_spool_bytes,
+            max_commit_delay_s=config.max_commit_delay_s,
+            connect_patience_s=config.connect_patience_s,
+            keep_states=kept,
+            keep_daily_states=kept_daily,
+        )
     return SQLiteStore(
         path=Path(config.path),
         max_commit_delay_s=config.max_commit_delay_s,

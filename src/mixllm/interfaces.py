@@ -20,9 +20,11 @@ from mixllm.types import (
     LearningEvent,
     LLMSpec,
     OutcomeEvent,
+    PlacedChange,
     PoolChange,
     StateInfo,
     StoredDecision,
+    StoreHealth,
     Value,
 )
 
@@ -208,8 +210,11 @@ class Store(Protocol):
     def last_seq(self) -> int:
         """Return the `seq` of the newest durable event; 0 where there is none."""
 
-    def wait_for_events(self, seq: int, *, timeout_s: float) -> bool:
-        """Return True as soon as there are durable events after `seq`; False after `timeout_s`."""
+    def wait_for_events(self, seq: int, *, timeout_s: float, change: int | None = None) -> bool:
+        """Return True as soon as there are durable events after `seq`; False after `timeout_s`.
+
+        With `change`, also as soon as there is a change of the pool after that number.
+        """
 
     def spent_usd(self, *, since_s: float, until_seq: int | None = None) -> Mapping[str, float]:
         """Return what the durable events since `since_s`, up to `until_seq` if given, have cost, by key that asked.
@@ -222,6 +227,12 @@ class Store(Protocol):
 
     def pool_changes(self) -> Sequence[PoolChange]:
         """Return the newest change of each LLM that ever changed, oldest first."""
+
+    def placed_changes(self, number: int, *, limit: int = 512) -> Sequence[PlacedChange]:
+        """Return the changes of the pool after `number`, in order, each with its place among the events.
+
+        Where an LLM changed again, its earlier changes may be left out.
+        """
 
     def save_state(self, state: LearnedState) -> None:
         """Keep a checkpoint; returns when durable."""
@@ -240,6 +251,9 @@ class Store(Protocol):
 
     def release_state(self, version: int) -> None:
         """Take the mark of `quarantine_state` away."""
+
+    def health(self) -> StoreHealth:
+        """Return whether it can be written and how much waits for that; returns at once."""
 
     def flush(self) -> None:
         """Return when everything appended so far is durable."""

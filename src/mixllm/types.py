@@ -28,12 +28,14 @@ __all__ = [
     "Outcome",
     "OutcomeEvent",
     "OutcomeStatus",
+    "PlacedChange",
     "PoolChange",
     "Price",
     "Query",
     "Secret",
     "ShadowChoice",
     "StateInfo",
+    "StoreHealth",
     "StoredDecision",
     "TagWeight",
     "Value",
@@ -793,6 +795,28 @@ class Hold(Value, frozen=True, kw_only=True, gc=False):
     reason: str
 
 
+class StoreHealth(Value, frozen=True, kw_only=True):
+    """How a store is.
+
+    Parameters
+    ----------
+    place
+        What it is called, without secrets.
+    problem
+        Why it cannot be written now; None where it can.
+    spooled, spooled_bytes
+        Facts that wait on the local disk until it can.
+    dropped
+        Decisions and outcomes that were appended and not kept, since the start.
+    """
+
+    place: str
+    problem: str | None = None
+    spooled: int = 0
+    spooled_bytes: int = 0
+    dropped: int = 0
+
+
 class PoolChange(Value, frozen=True, kw_only=True):
     """An LLM that was added to, changed in or removed from the pool at run time.
 
@@ -813,6 +837,24 @@ class PoolChange(Value, frozen=True, kw_only=True):
     active: bool
     created_at_s: float
     configured: LLMSpec | None = None
+
+
+class PlacedChange(Value, frozen=True, kw_only=True):
+    """A change of the pool and its place among the events, which is the same for everyone who reads the store.
+
+    Parameters
+    ----------
+    number
+        Rises with every change.
+    after_seq
+        `LearningEvent.seq` of the last event that was durable before it; 0 where there was none.
+    change
+        The change.
+    """
+
+    number: int
+    after_seq: int
+    change: PoolChange
 
 
 def _count_in_range(field: str, count: int | None, least: int) -> None:

@@ -120,6 +120,11 @@ class Serving:
         """Where it listens."""
         return str(self.said["url"])
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def end(self, number: signal.Signals) -> int:
         """Send a signal, and return the exit code."""
         process = self._process

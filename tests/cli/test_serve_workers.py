@@ -117,6 +117,44 @@ def test_a_worker_that_dies_is_replaced_and_the_rest_ends_with_the_parent(pool: 
     assert "is started again" in gateway.stderr
 
 
+def reloaded(url: str) -> set[int]:
+    """Return the workers that have read their configuration again."""
+    texts = [send(url, "GET", "/metrics")[1].decode() for _ in range(16)]
+    done = [text for text in texts if re.search(r'mixllm_config_reloads_total{result="applied"} [1-9]', text)]
+    return {int(pid) for text in done for pid in re.findall(r'mixllm_worker{pid="(\d+)"}', text)}
+
+
+def trade_off(url: str) -> float:
+    """Return the λ that the worker decides with which happens to answer."""
+    body = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "hi"}]}
+    return float(json.loads(send(url, "POST", "/v1/route", body)[1])["trade_off"])
+
+
+def test_a_hangup_reaches_every_worker_also_one_that_has_just_begun(pool: PlaybackServer, tmp_path: Path) -> None:
+    sections: dict[str, Any] = {"store": {"path": str(tmp_path / "m.db")}}
+    path = pool_config(pool, tmp_path / "m.yaml", routing={"lambda": 2}, **sections)
+    with Serving(["serve", "-c", str(path), "--workers", "2"]) as gateway:
+        before = pids(gateway.url)
+        pool_config(pool, path, routing={"lambda": 7}, **sections)
+        gateway.send(signal.SIGHUP)
+        assert eventually(lambda: reloaded(gateway.url) == before)
+        assert {trade_off(gateway.url) for _ in range(16)} == {7.0}
+
+        os.kill(min(before), signal.SIGKILL)
+        pool_config(pool, path, routing={"lambda": 5}, **sections)
+
+        def hangup_until_replaced() -> bool:
+            gateway.send(signal.SIGHUP)
+            return len(pids(gateway.url) | before) == 3
+
+        assert eventually(hangup_until_replaced)
+        assert eventually(lambda: reloaded(gateway.url) == pids(gateway.url))
+        assert {trade_off(gateway.url) for _ in range(16)} == {5.0}
+        assert gateway.end(signal.SIGTERM) == 0
+    assert gateway.stderr.count("is started again") == 1, gateway.stderr
+    assert "Traceback" not in gateway.stderr
+
+
 def test_what_is_wrong_is_said_once_and_ends_it(pool: PlaybackServer, tmp_path: Path) -> None:
     path = pool_config(pool, tmp_path / "m.yaml", store={"kind": "memory"})
     done = run("serve", "-c", str(path), "--workers", "2")

@@ -51,11 +51,12 @@ def test_a_proxy_s_file_works_as_it_is(caplog: pytest.LogCaptureFixture) -> None
 
     assert [spec.name for spec in (first, second, third)] == ["gpt-4o", "gpt-4o-2", "on-premise"]
     assert (first.api_base, first.api_key_env) == ("https://api.openai.com/v1", "OPENAI_API_KEY")
+    assert first.first_token_timeout_s == 30
     assert (second.api_base, second.requests_per_minute) == ("http://127.0.0.1:8/v1", 60)
     assert config.secrets() == {"gpt-4o-2": Secret("sk-second")}
     assert config.gateway.api_keys == (Secret("sk-master"),)
     for words in (
-        "line 2: LiteLLM's litellm_params.extra_headers, litellm_params.max_retries, litellm_params.stream_timeout",
+        "line 2: LiteLLM's litellm_params.extra_headers, litellm_params.max_retries, litellm_params.temperature",
         "litellm_params.temperature, model_info.access_groups, model_info.input_cost_per_audio_token",
         "model_info.supports_prompt_caching has no effect here",
         "'gpt-4o' is LLM 'gpt-4o-2'",

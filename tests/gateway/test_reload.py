@@ -158,6 +158,33 @@ def test_keys_limits_and_budgets_change_and_what_needs_a_restart_is_named(
         )
 
 
+def test_the_door_takes_over_its_limits_and_keeps_count(playback: PlaybackServer, tmp_path: Path) -> None:
+    def tree(**limits: int) -> dict[str, Any]:
+        return config_tree(playback, tmp_path / "m.db", ["atlas-large"], gateway=limits)
+
+    playback.put_faults("atlas-large", Slow(add_s=2.0))
+    with GatewayProcess(tree(max_in_flight=1), tmp_path) as gateway, ThreadPoolExecutor(2) as others:
+        first = others.submit(gateway.ask, "POST", CHAT, chat_body())
+        assert eventually(lambda: gateway.ask("GET", "/v1/llms/atlas-large").json["in_flight"] == 1)
+        refused = gateway.ask("POST", CHAT, chat_body())
+        gateway.configure(tree(max_in_flight=2))
+        wider = gateway.ask("POST", RELOAD, {}).json
+        second = others.submit(gateway.ask, "POST", CHAT, chat_body())
+        assert eventually(lambda: gateway.ask("GET", "/v1/llms/atlas-large").json["in_flight"] == 2)
+        third = gateway.ask("POST", CHAT, chat_body())
+        assert [answer.result().status for answer in (first, second)] == [200, 200]
+        playback.put_faults("atlas-large")
+        gateway.configure(tree(max_in_flight=2, max_body_bytes=2000, max_in_flight_bytes=2000))
+        narrower = gateway.ask("POST", RELOAD, {}).json
+        unannounced = gateway.ask("POST", CHAT, iter([json.dumps(chat_body()).encode()]))
+
+    assert (refused.status, refused.error["code"]) == (429, "overloaded")
+    assert (wider["applied"], wider["needs_restart"]) == (["gateway.max_in_flight"], [])
+    assert third.status == 429, "the first counts on"
+    assert narrower["applied"] == ["gateway.max_body_bytes", "gateway.max_in_flight_bytes"]
+    assert unannounced.status == 200, "what announces no length counts as the longest there may be now"
+
+
 def test_what_was_reloaded_is_still_so_after_a_restart(playback: PlaybackServer, tmp_path: Path) -> None:
     def pool(gateway: GatewayProcess) -> list[str]:
         return sorted(llm["spec"]["name"] for llm in gateway.ask("GET", "/v1/llms").json["llms"])

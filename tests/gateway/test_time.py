@@ -54,9 +54,11 @@ def test_an_llm_that_refuses_is_left_alone_and_a_busy_pool_says_so(pair: Gateway
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_fault_is_no_refusal(pair: Gateway, playback: PlaybackServer, status: int) -> None:
-    playback.put_faults("atlas-large", ErrorStatus(status=status, limit=1))
+    playback.put_faults("atlas-large", ErrorStatus(status=status))
     assert pair.chat("atlas-large").status == 502
+    playback.put_faults("atlas-large")
     assert pair.chat("atlas-large").status == 200
+    assert pair.router.traffic.refused_s() == {}
 
 
 def test_a_deadline_that_nobody_can_meet_is_the_requests_own_fault(pair: Gateway) -> None:

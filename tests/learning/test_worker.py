@@ -343,9 +343,9 @@ class FailingStore(MemoryStore):
             raise StoreError("The file is locked. Wait.")
         return super().events_after(seq, limit=limit)
 
-    def wait_for_events(self, seq: int, *, timeout_s: float) -> bool:
+    def wait_for_events(self, seq: int, *, timeout_s: float, change: int | None = None) -> bool:
         self._fail()
-        return super().wait_for_events(seq, timeout_s=timeout_s)
+        return super().wait_for_events(seq, change=change, timeout_s=timeout_s)
 
     def save_state(self, state: LearnedState) -> None:
         self._fail()

@@ -1,4 +1,4 @@
-"""Both stores pass the conformance suite, which in turn notices stores that do not keep the contract."""
+"""All stores pass the conformance suite, which in turn notices stores that do not keep the contract."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.postgres_server import Server
 
 from mixllm.conformance.store import check_persistence, check_store
 from mixllm.errors import ConflictingEventError, UnknownDecisionError
 from mixllm.interfaces import Store
-from mixllm.store import MemoryStore, SQLiteStore
+from mixllm.store import MemoryStore, PostgresStore, SQLiteStore
 from mixllm.types import DecisionRecord, Feedback, FeedbackReceipt, LearningEvent, OutcomeEvent, StoredDecision
 
 
@@ -71,6 +72,51 @@ def test_sqlite_store_persists(tmp_path: Path, max_batch: int) -> None:
     check_persistence(lambda: SQLiteStore(path=tmp_path / "mixllm.db", max_batch=max_batch))
     assert (tmp_path / "mixllm.db").stat().st_size > 0
     assert not (tmp_path / "mixllm.db-wal").exists(), "a closed store is one file"
+
+
+def test_postgres_store_keeps_the_contract(postgres: Server) -> None:
+    stores: list[PostgresStore] = []
+
+    def make() -> Store:
+        stores.append(PostgresStore(url=postgres.url, schema=postgres.schema()))
+        return stores[-1]
+
+    check_store(make)
+    assert len(stores) > 10
+
+
+@pytest.mark.parametrize(("max_commit_delay_s", "max_batch"), [(0.0, 1), (0.03, 10_000)])
+def test_postgres_store_keeps_the_contract_with_other_parameters(
+    postgres: Server, tmp_path: Path, max_commit_delay_s: float, max_batch: int
+) -> None:
+    stores: list[PostgresStore] = []
+
+    def make() -> Store:
+        store = PostgresStore(
+            url=postgres.url,
+            schema=postgres.schema(),
+            spool=tmp_path / "spool",
+            max_spool_bytes=1_000_000,
+            max_commit_delay_s=max_commit_delay_s,
+            max_batch=max_batch,
+            max_queue=1_000,
+            max_queue_bytes=1_000_000,
+            max_connections=2,
+            connect_patience_s=1.0,
+            keep_states=2,
+        )
+        stores.append(store)
+        return store
+
+    check_store(make)
+    assert len(stores) > 10
+    assert not list(tmp_path.rglob("*.spool")), "nothing had to be spooled"
+
+
+@pytest.mark.parametrize("max_batch", [1, 512])
+def test_postgres_store_persists(postgres: Server, max_batch: int) -> None:
+    schema = postgres.schema()
+    check_persistence(lambda: PostgresStore(url=postgres.url, schema=schema, max_batch=max_batch))
 
 
 class LearnsTwice(MemoryStore):

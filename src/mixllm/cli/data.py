@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -12,10 +12,8 @@ from mixllm.cli.download import Downloaded, digest_of, download
 from mixllm.cli.options import checked_url, config_option, json_option, read_config
 from mixllm.cli.output import print_json, print_line
 from mixllm.cli.progress import progress_bar
-from mixllm.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mixllm.interfaces import Store
+from mixllm.cli.stored import open_for_reading
+from mixllm.config import Config
 
 __all__ = ["command"]
 
@@ -148,19 +146,15 @@ def export(*, config_path: Path, store_path: Path | None, out: Path, as_json: bo
     gateway may go on meanwhile. With --store alone no configuration is read, and the log names the encoder "unknown".
     """
     from mixllm.learning.store_export import export_log
-    from mixllm.store import SQLiteStore
 
-    file, encoder = _store_and_encoder(config_path, store_path)
-    if not file.is_file():
-        raise ConfigError(f"{file}: there is no store. Give the file with --store, or its configuration with --config.")
-    store: Store = SQLiteStore(path=file)
-    try:
-        with progress_bar("Exporting") as advance:
-            counts = export_log(store, out, encoder_fingerprint=encoder, on_progress=advance)
-    finally:
-        store.close()
+    config, encoder = _config_and_encoder(config_path, store_path)
+    with (
+        open_for_reading(config, config_path, store_path) as (store, place),
+        progress_bar("Exporting") as advance,
+    ):
+        counts = export_log(store, out, encoder_fingerprint=encoder, on_progress=advance)
     if as_json:
-        print_json({"path": str(out), "store": str(file), "encoder": encoder, **_fields(counts)})
+        print_json({"path": str(out), "store": place, "encoder": encoder, **_fields(counts)})
         return
     left_out = counts.without_outcome + counts.other_encoder
     print_line(
@@ -170,17 +164,15 @@ def export(*, config_path: Path, store_path: Path | None, out: Path, as_json: bo
     )
 
 
-def _store_and_encoder(config_path: Path, store_path: Path | None) -> tuple[Path, str]:
-    """Return the store's file and the fingerprint of the encoder that fills it."""
+def _config_and_encoder(config_path: Path, store_path: Path | None) -> tuple[Config | None, str]:
+    """Return the configuration, if one is read, and the fingerprint of the encoder that fills the store."""
     source = click.get_current_context().get_parameter_source("config_path")
     if store_path is not None and source is ParameterSource.DEFAULT:
-        return store_path, _UNKNOWN_ENCODER
+        return None, _UNKNOWN_ENCODER
     from mixllm.assembly import build_untrained_encoder
 
     config = read_config(config_path)
-    if store_path is None and config.store.kind == "memory":
-        raise ConfigError(f"{config_path}: store.kind is memory, which no other process can read. Set it to sqlite.")
-    return store_path or Path(config.store.path), build_untrained_encoder(config.encoder, config.tags).fingerprint
+    return config, build_untrained_encoder(config.encoder, config.tags).fingerprint
 
 
 def _fields(value: object) -> dict[str, Any]:

@@ -42,9 +42,9 @@ class StateSource(Protocol):
 
 
 class _StoredStates:
-    def __init__(self, store: Store, path: Path) -> None:
+    def __init__(self, store: Store, name: str) -> None:
         self._store = store
-        self.place = f"the store {path}; no gateway runs"
+        self.place = f"the store {name}; no gateway runs"
 
     def states(self) -> Sequence[StateInfo]:
         return self._store.states()
@@ -99,12 +99,12 @@ def open_states(config: Config, *, url: str | None, api_key: Secret | None) -> I
         yield gateway
         return
     path = Path(config.store.path)
-    if config.store.kind == "memory" or not path.exists():
+    if config.store.kind == "memory" or (config.store.kind == "sqlite" and not path.exists()):
         what = "is in memory" if config.store.kind == "memory" else f"{path} does not exist"
         raise StateError(f"No gateway runs, and the store {what}: there is nothing to see. Start one: mixllm serve")
     store = build_store(config.store, config.learning)
     try:
-        yield _StoredStates(store, path)
+        yield _StoredStates(store, store.health().place)
     finally:
         store.close()
 

@@ -16,8 +16,9 @@ from mixllm.assembly import build_policy
 from mixllm.cli.options import config_option, json_option, read_config
 from mixllm.cli.output import print_json
 from mixllm.cli.progress import progress_bar
+from mixllm.cli.stored import open_for_reading
 from mixllm.config import Config, PolicyConfig
-from mixllm.errors import ConfigError, NoSupportError
+from mixllm.errors import NoSupportError
 from mixllm.evaluation.offpolicy import (
     ESTIMATORS,
     LoggedShadow,
@@ -187,22 +188,5 @@ class _Reading(Protocol[_ReadT]):
 
 
 def _read(config: Config | None, config_path: Path, store_path: Path | None, reading: _Reading[_ReadT]) -> _ReadT:
-    if store_path is None:
-        assert config is not None
-        if config.store.kind == "memory":
-            raise ConfigError(
-                f"{config_path}: store.kind is memory, which no other process can read. Set it to sqlite."
-            )
-        store_path = Path(config.store.path)
-    if not store_path.is_file():
-        raise ConfigError(
-            f"{store_path}: there is no store. Give the file with --store, or its configuration with --config."
-        )
-    from mixllm.store import SQLiteStore
-
-    store: Store = SQLiteStore(path=store_path)
-    try:
-        with progress_bar("Reading") as advance:
-            return reading(store, name=str(store_path), on_progress=advance)
-    finally:
-        store.close()
+    with open_for_reading(config, config_path, store_path) as (store, name), progress_bar("Reading") as advance:
+        return reading(store, name=name, on_progress=advance)

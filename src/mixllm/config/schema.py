@@ -14,6 +14,7 @@ from mixllm.config.keys import KeyConfig
 from mixllm.config.pool import ModelEntry
 from mixllm.config.section import Section, check_given
 from mixllm.config.signals import JudgeConfig, SignalsConfig
+from mixllm.config.store import StoreConfig
 from mixllm.config.telemetry import TelemetryConfig
 from mixllm.errors import InvalidValueError
 from mixllm.types import LLMSpec, Secret
@@ -35,7 +36,6 @@ __all__ = [
     "TagsConfig",
 ]
 
-_MAX_COMMIT_DELAY_S = 60.0
 _MAX_WORKERS = 32
 
 
@@ -367,30 +367,6 @@ class LearningConfig(Section, frozen=True, kw_only=True):
         non_negative("kept_daily_checkpoints", self.kept_daily_checkpoints)
         positive("stalled_after_s", self.stalled_after_s)
         non_negative("drift_answers_per_false_alarm", self.drift_answers_per_false_alarm)
-
-
-class StoreConfig(Section, frozen=True, kw_only=True):
-    """Where decisions, outcomes, feedback and learned state live.
-
-    Parameters
-    ----------
-    kind
-        ``sqlite`` or ``memory`` (nothing survives a restart).
-    path
-        The database file, for ``sqlite``.
-    max_commit_delay_s
-        Decisions and outcomes of at most this long can be lost when the process is killed; feedback never.
-    """
-
-    kind: Literal["sqlite", "memory"] = "sqlite"
-    path: str = "mixllm.db"
-    max_commit_delay_s: float = 0.02
-
-    def __post_init__(self) -> None:
-        if not self.path or "\0" in self.path:
-            raise InvalidValueError("path", self.path, "the path of a file")
-        if not 0 <= self.max_commit_delay_s <= _MAX_COMMIT_DELAY_S:
-            raise InvalidValueError("max_commit_delay_s", self.max_commit_delay_s, f"0 to {_MAX_COMMIT_DELAY_S:g}")
 
 
 class GatewayConfig(Section, frozen=True, kw_only=True):

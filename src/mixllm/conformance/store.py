@@ -13,7 +13,7 @@ from collections.abc import Callable
 from mixllm.conformance.store_events import EVENT_CHECKS
 from mixllm.conformance.store_facts import FACT_CHECKS
 from mixllm.conformance.store_samples import PATIENCE_S, raises, receipt, sample_feedback, sample_outcome, sample_record
-from mixllm.errors import StoreClosedError
+from mixllm.errors import InvalidValueError, StoreClosedError
 from mixllm.interfaces import Store
 from mixllm.types import LearnedState, LLMSpec, PoolChange
 
@@ -93,6 +93,50 @@ def _check_pool(store: Store) -> None:
     removed = PoolChange(spec=LLMSpec(name="b"), active=False, created_at_s=0.5)
     store.append_pool_change(removed)
     assert list(store.pool_changes()) == [added[1], added[2], removed], "ordered by the appends, not by the clock"
+
+
+def _check_places(store: Store) -> None:
+    assert list(store.placed_changes(0)) == []
+    assert not store.wait_for_events(0, change=0, timeout_s=0.0)
+    record = sample_record(1)
+    changes = [PoolChange(spec=LLMSpec(name=name), active=True, created_at_s=1.0) for name in ("a", "b", "c")]
+    store.append_decision(record)
+    store.append_pool_change(changes[0])
+    store.append_outcome(sample_outcome(record))
+    store.append_pool_change(changes[1])
+    receipt(store, sample_feedback(record, "f"))
+    store.append_pool_change(changes[2])
+    placed, seqs = list(store.placed_changes(0)), [event.seq for event in store.events_after(0)]
+    assert [one.change for one in placed] == changes
+    assert [one.after_seq for one in placed] == [0, *seqs], "after what was appended before"
+    numbers = [one.number for one in placed]
+    assert 0 < numbers[0] < numbers[1] < numbers[2]
+    assert list(store.placed_changes(numbers[0])) == placed[1:]
+    assert list(store.placed_changes(0, limit=2)) == placed[:2]
+    assert list(store.placed_changes(numbers[2])) == list(store.placed_changes(10**30)) == []
+    assert not store.wait_for_events(seqs[1], change=numbers[2], timeout_s=0.01)
+    for number, limit in ((-1, 1), (0, 0)):
+        with raises(InvalidValueError, f"placed_changes({number}, limit={limit})"):
+            store.placed_changes(number, limit=limit)
+    woken: list[bool] = []
+    waiter = threading.Thread(
+        target=lambda: woken.append(store.wait_for_events(seqs[1], change=numbers[2], timeout_s=PATIENCE_S))
+    )
+    waiter.start()
+    started_s = time.monotonic()
+    store.append_pool_change(changes[0])
+    waiter.join(PATIENCE_S)
+    assert woken == [True], "a change of the pool wakes who waits for one"
+    assert time.monotonic() - started_s < PATIENCE_S / 2
+
+
+def _check_health(store: Store) -> None:
+    health = store.health()
+    assert (health.problem, health.spooled, health.spooled_bytes, health.dropped) == (None, 0, 0, 0)
+    assert health.place
+    store.append_outcome(sample_outcome(sample_record(1)))
+    store.flush()
+    assert store.health().dropped == 1
 
 
 def _check_states(store: Store) -> None:
@@ -183,6 +227,7 @@ def _check_close(store: Store) -> None:
             PoolChange(spec=LLMSpec(name="a"), active=True, created_at_s=0.0)
         ),
         "pool_changes": store.pool_changes,
+        "placed_changes": lambda: store.placed_changes(0),
         "save_state": lambda: store.save_state(LearnedState(version=1, position=0, created_at_s=0.0, payload=b"")),
         "load_state": store.load_state,
         "state_versions": store.state_versions,
@@ -198,4 +243,4 @@ def _check_close(store: Store) -> None:
             call()
 
 
-_OTHER_CHECKS = (_check_pool, _check_states, _check_close)
+_OTHER_CHECKS = (_check_pool, _check_places, _check_health, _check_states, _check_close)

@@ -35,7 +35,6 @@ from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm, update_llm
 from mixllm.gateway.messages import count_tokens, messages
 from mixllm.gateway.metrics import Metrics
-from mixllm.gateway.pool_follower import PoolFollower
 from mixllm.gateway.reload import Reloader, post_reload
 from mixllm.gateway.request_log import RequestLog
 from mixllm.gateway.responses import responses
@@ -100,7 +99,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
         router.worker.start()
-        async with judge or nullcontext(), PoolFollower(router) if config.workers > 1 else nullcontext():
+        async with judge or nullcontext():
             yield
 
     handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Decisions that another worker has made, and that the store does not show yet."""
+"""Decisions that another worker or replica has made, and that the store does not show yet."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _PAUSE_S = 0.02
 async def once_known(state: GatewayState, decision_id: str, attempt: Callable[[], Awaitable[_T]]) -> _T:
     """Return what `attempt` returns, tried again for a moment where the decision is young and not known yet.
 
-    A worker commits its decisions with a short delay, and the next request of the same client may reach another one.
+    Who decides commits that with a short delay, and the next request of the same client may reach another process.
     """
     deadline_s = state.router.clock.monotonic_s() + _PATIENCE_S
     while True:
         try:
             return await attempt()
         except UnknownDecisionError:
-            if state.config.workers == 1 or state.router.clock.monotonic_s() > deadline_s:
+            if state.router.clock.monotonic_s() > deadline_s:
                 raise
             made_s = decided_at_s(decision_id)
             if made_s is None or abs(state.router.clock.time_s() - made_s) > _YOUNG_S:

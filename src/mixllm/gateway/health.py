@@ -42,6 +42,7 @@ async def ready(request: Request) -> Response:
         "warnings": warnings,
         "llms": len(router.llms),
         "breakers": {spec.name: router.breakers.status(spec.name) for spec in router.llms},
+        "store": vitals.store,
         "learning": {
             "running": vitals.running,
             "stalled": vitals.stalled,

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from mixllm.gateway.budget_metrics import budget_metrics, shadow_metrics
 from mixllm.gateway.notes import note_decision, note_outcome
+from mixllm.gateway.store_metrics import store_metrics
 from mixllm.gateway.traffic_metrics import traffic_metrics
 from mixllm.learning.vitals import Vitals
 from mixllm.router import RouterCore
@@ -121,20 +122,11 @@ class _RouterState(Collector):
         )
         yield GaugeMetricFamily("mixllm_learning_position", "Last event learned from", value=learner.position)
         yield from _learning(self.router.worker.vitals())
-        states = GaugeMetricFamily("mixllm_checkpoints", "Checkpoints in the store", labels=["quarantined"])
-        kept_states = self.router.store.states()
-        for quarantined in (False, True):
-            count = sum((info.quarantined is not None) is quarantined for info in kept_states)
-            states.add_metric([str(quarantined).lower()], count)
-        yield states
+        yield from store_metrics(self.router.store)
         events = CounterMetricFamily("mixllm_learning_events", "Events seen by the learner", labels=["result"])
         for result in ("outcomes", "feedback", "ignored", "refused"):
             events.add_metric([result], getattr(learner.counts, result))
         yield events
-        kept = GaugeMetricFamily("mixllm_store_rows", "Rows in the store since it was made", labels=["kind"])
-        for kind, count in self.router.store.counts().items():
-            kept.add_metric([kind], count)
-        yield kept
         yield from traffic_metrics(self.router)
         judged = GaugeMetricFamily("mixllm_judgements", "Judgements an LLM's quality rests on", labels=["llm"])
         effective = GaugeMetricFamily(

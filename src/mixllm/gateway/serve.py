@@ -178,6 +178,8 @@ async def _run(
             loop = asyncio.get_running_loop()
             # In a thread: reading, checking and keeping the change of the pool take their time.
             loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, reloader.reload_on_signal)
+            # A parent of several workers has held it back until now.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         await server.serve(sockets=[listener])
     finally:
         for client in clients:

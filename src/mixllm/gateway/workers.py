@@ -141,8 +141,9 @@ def _keep_running(worker: _Worker, command: Sequence[str], inheritance: Inherita
     if worker.process is None:
         if now_s >= worker.due_s:
             worker.started_s = now_s
-            # A group of its own: Ctrl-C in a terminal reaches the parent alone, which passes it on in order.
-            worker.process = subprocess.Popen(command, pass_fds=inheritance.numbers, process_group=0)  # noqa: S603 -- its own command line
+            with _hangups_held():
+                # A group of its own: Ctrl-C in a terminal reaches the parent alone, which passes it on in order.
+                worker.process = subprocess.Popen(command, pass_fds=inheritance.numbers, process_group=0)  # noqa: S603 -- its own command line
         return
     code = worker.process.poll()
     if code is None or not replace:
@@ -179,6 +180,19 @@ def _read(number: int) -> bytes:
         return os.read(number, 1024)
     except BlockingIOError:
         return b""
+
+
+@contextlib.contextmanager
+def _hangups_held() -> Iterator[None]:
+    """Have a process that is started meanwhile keep a SIGHUP until it can read its configuration again.
+
+    Without that the signal ends a worker that has only just begun.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

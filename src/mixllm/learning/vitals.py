@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixllm.types import Value
+from mixllm.types import StoreHealth, Value
 
 __all__ = ["Vitals"]
 
@@ -32,6 +32,8 @@ class Vitals(Value, frozen=True, kw_only=True):
         See `LearnerCounts`.
     quarantined
         Why checkpoints were found unusable at the start, by version.
+    store
+        How the store is.
     """
 
     running: bool
@@ -48,6 +50,7 @@ class Vitals(Value, frozen=True, kw_only=True):
     untaught: int
     refused_share: float
     quarantined: dict[int, str]
+    store: StoreHealth
 
     @property
     def lag(self) -> int:
@@ -62,11 +65,14 @@ class Vitals(Value, frozen=True, kw_only=True):
         >>> healthy = Vitals(
         ...     running=True, position=7, newest_event=7, waiting_s=0, idle_s=3, learned_age_s=3, stalled=False,
         ...     outcomes=4, feedback=3, ignored=0, refused=0, untaught=0, refused_share=0, quarantined={},
+        ...     store=StoreHealth(place="mixllm.db"),
         ... )
         >>> healthy.warnings()
         ()
         """
         found = []
+        if self.store.problem is not None:
+            found.append(f"{self.store.problem} Meanwhile {self.store.spooled} facts wait on the local disk")
         if self.stalled:
             found.append(
                 f"learning is stalled: an event has been waiting for {self.waiting_s:.0f} s, and nothing was learned "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -16,7 +17,7 @@ from mixllm.learning.learner import Learner
 from mixllm.learning.rollback import RolledBack, find_earlier, keep_earlier
 from mixllm.learning.snapshot import Snapshot
 from mixllm.learning.vitals import Vitals
-from mixllm.types import LearnedState, LearningEvent
+from mixllm.types import LearnedState, LearningEvent, PlacedChange, PoolChange
 from mixllm.units import non_negative, positive
 
 __all__ = ["LearningWorker"]
@@ -32,7 +33,8 @@ class LearningWorker:
     """Learns from the store's events, in the background or when asked.
 
     Live, after a restart and in a test it is the same path: read events after the learner's position, learn, publish.
-    An event therefore teaches exactly once, whatever happens in between.
+    An event therefore teaches exactly once, whatever happens in between. Changes of the pool are made at their place
+    among the events, so that all who follow one store know the same.
 
     Parameters
     ----------
@@ -55,6 +57,9 @@ class LearningWorker:
     ----------
     observe
         Called with each batch of events when it has been learned, e.g. to charge what they cost; None: nobody looks.
+    make_change
+        Called with each change of the pool that the store tells of, whoever made it, and whether it came after the
+        start; None: the pool does not change.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class LearningWorker:
         self.learner = learner
         self.publish = publish
         self.observe: Callable[[Sequence[LearningEvent]], None] | None = None
+        self.make_change: Callable[[PoolChange, bool], None] | None = None
         self.clock = clock
         self.min_publish_interval_s = non_negative("min_publish_interval_s", min_publish_interval_s)
         self.checkpoint_interval_s = positive("checkpoint_interval_s", checkpoint_interval_s)
@@ -83,6 +89,9 @@ class LearningWorker:
         self._checkpointed_position = -1
         self._checkpointed_at_s = self._learned_at_s = clock.monotonic_s()
         self._quarantined: dict[int, str] = {}
+        self._change = self._heard_change = 0  # Numbers: of the last change that was made, and that was read.
+        self._first_change = 0  # Up to here they were there before the start.
+        self._kept_version = self._others_version = 0
 
     @property
     def running(self) -> bool:
@@ -91,9 +100,9 @@ class LearningWorker:
         return thread is not None and thread.is_alive()
 
     def vitals(self) -> Vitals:
-        """Return whether learning is really happening; asks the store."""
-        counts, position, newest = self.learner.counts, self.learner.position, self.store.last_seq()
-        waiting = self.store.events_after(position, limit=1) if newest > position else ()
+        """Return whether learning is really happening; asks the store, and does without where it does not answer."""
+        counts, position = self.learner.counts, self.learner.position
+        newest, waiting = self._waiting(position)
         now_s = self.clock.time_s()
         waiting_s = max(0.0, now_s - waiting[0].created_at_s) if waiting else 0.0
         idle_s = max(0.0, self.clock.monotonic_s() - self._learned_at_s)
@@ -113,7 +122,18 @@ class LearningWorker:
             untaught=counts.untaught,
             refused_share=counts.refused_share,
             quarantined=dict(self._quarantined),
+            store=self.store.health(),
         )
+
+    def _waiting(self, position: int) -> tuple[int, Sequence[LearningEvent]]:
+        """Return the newest event of the store, and the next one to learn from, if there is one."""
+        try:
+            newest = self.store.last_seq()
+            return newest, self.store.events_after(position, limit=1) if newest > position else ()
+        except StoreClosedError:
+            raise
+        except StoreError:
+            return position, ()
 
     def restore(self, *, quarantine: bool = True) -> None:
         """Load the newest usable checkpoint, then learn what came after it.
@@ -123,35 +143,55 @@ class LearningWorker:
         quarantine
             Whether unusable ones are marked in the store, so that they are kept and not tried again.
         """
-        self.learner.advance_version(max((info.version for info in self.store.states()), default=0))
+        self._first_change = max((placed.number for placed in self._changes_after(0)), default=0)
+        self._others_version = max((info.version for info in self.store.states()), default=0)
+        self.learner.advance_version(self._others_version)
         for version in reversed(self.store.state_versions()):
             state = self.store.load_state(version)
             if state is None:
                 continue
             try:
-                self.learner.restore(Checkpoint.from_bytes(state.payload))
+                checkpoint = Checkpoint.from_bytes(state.payload)
+                self._make_changes_until(checkpoint.position)
+                self.learner.restore(checkpoint)
             except StateError as error:
                 self._set_aside(version, error, quarantine=quarantine)
                 continue
             self._checkpointed_position = state.position
             break
+        self._make_changes_until(self.learner.position)
         self.catch_up()
 
     def catch_up(self) -> int:
-        """Learn every durable event now, publish if there was any, and return how many there were."""
+        """Learn every durable event now, and make every change of the pool; publish if there was any.
+
+        Returns
+        -------
+        How many events there were.
+        """
+        position, change = self.learner.position, self._change
         learned = 0
         with self._turn:
             try:
-                while events := self.store.events_after(self.learner.position, limit=_BATCH_EVENTS):
-                    learned += self.learner.learn(events)
-                    if self.observe is not None:
-                        self.observe(events)
+                while True:
+                    # The events first: a change that comes before one of them is then seen too.
+                    events = self.store.events_after(self.learner.position, limit=_BATCH_EVENTS)
+                    changes = self.store.placed_changes(self._change)
+                    if not events and not changes:
+                        break
+                    learned += self._follow(events, changes)
             finally:
                 # Also where the store failed in between: what was learned until then would otherwise wait for more.
-                if learned:
+                if (position, change) != (self.learner.position, self._change):
                     self._learned_at_s = self.clock.monotonic_s()
                     self.publish(self.learner.snapshot())
         return learned
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let nothing be learned and no change of the pool be made while the context is open."""
+        with self._turn:
+            yield
 
     def merge(self, checkpoint: Checkpoint) -> None:
         """Add what another learner has learned, publish it, and keep a checkpoint: no event tells of it.
@@ -227,8 +267,59 @@ class LearningWorker:
         self.catch_up()
         self.checkpoint()
 
+    def _follow(self, events: Sequence[LearningEvent], changes: Sequence[PlacedChange]) -> int:
+        """Learn `events` and make those of `changes` whose turn comes with them; return how many events were new."""
+        learned, rest = 0, list(events)
+        end = rest[-1].seq if rest else self.learner.position
+        for placed in changes:
+            # One that was known before these events were read, and follows more than they are: there are no more.
+            overdue = placed.number <= self._heard_change and len(events) < _BATCH_EVENTS
+            if placed.after_seq > end and not overdue:
+                break
+            before = [event for event in rest if event.seq <= placed.after_seq]
+            learned += self._learn(before)
+            rest = rest[len(before) :]
+            self._make(placed)
+        learned += self._learn(rest)
+        if changes:
+            self._heard_change = max(self._heard_change, changes[-1].number)
+        return learned
+
+    def _learn(self, events: Sequence[LearningEvent]) -> int:
+        if not events:
+            return 0
+        learned = self.learner.learn(events)
+        if self.observe is not None:
+            self.observe(events)
+        return learned
+
+    def _make(self, placed: PlacedChange) -> None:
+        if self.make_change is not None:
+            self.make_change(placed.change, placed.number > self._first_change)
+        self._change = placed.number
+
+    def _make_changes_until(self, position: int) -> None:
+        """Make the changes that come before the event after `position`, of each LLM the newest; no more is known."""
+        newest: dict[str, PlacedChange] = {}
+        for placed in self._changes_after(self._change):
+            if placed.after_seq > position:
+                break
+            newest.pop(placed.change.spec.name, None)
+            newest[placed.change.spec.name] = placed
+        for placed in newest.values():
+            self._make(placed)
+
+    def _changes_after(self, number: int) -> Iterator[PlacedChange]:
+        while page := self.store.placed_changes(number):
+            yield from page
+            number = page[-1].number
+
     def _keep(self, save: Callable[[LearnedState], _T]) -> _T:
         """Have a checkpoint of what is known now saved."""
+        newest = max((info.version for info in self.store.states()), default=0)
+        if newest != self._kept_version:
+            # Another process has kept one: its version must not name two states.
+            self.learner.advance_version(newest + 1)
         checkpoint = self.learner.checkpoint()
         saved = save(
             LearnedState(
@@ -238,9 +329,19 @@ class LearningWorker:
                 payload=checkpoint.to_bytes(),
             )
         )
+        self._kept_version = self._others_version = checkpoint.version
         self._checkpointed_position = checkpoint.position
         self._checkpointed_at_s = self.clock.monotonic_s()
         return saved
+
+    def _kept_by_others(self) -> bool:
+        """Return whether another process has kept a checkpoint since this was last asked; one of them is enough."""
+        states = [info for info in self.store.states() if info.quarantined is None]
+        if not states or states[-1].version in (self._others_version, self._kept_version):
+            return False
+        self._others_version = states[-1].version
+        self._checkpointed_at_s = self.clock.monotonic_s()
+        return states[-1].position > self._checkpointed_position
 
     def _swap_in(self, before: Checkpoint, save: Callable[[LearnedState], _T]) -> _T:
         """Keep and publish what the learner has just been given; where it cannot be kept, `before` is known again."""
@@ -252,6 +353,9 @@ class LearningWorker:
             raise
         self.publish(snapshot)
         return saved
+
+    def _checkpoint_due(self) -> bool:
+        return self.clock.monotonic_s() - self._checkpointed_at_s >= self.checkpoint_interval_s
 
     def _set_aside(self, version: int, error: StateError, *, quarantine: bool) -> None:
         """Leave out an unusable checkpoint, and say what can be done about it."""
@@ -271,19 +375,23 @@ class LearningWorker:
             _LOG.error("checkpoint %d cannot be marked: %s", version, failure)
 
     def _run(self) -> None:
+        waits_for_store = False
         while not self._stop.is_set():
             try:
-                if self.store.wait_for_events(self.learner.position, timeout_s=_IDLE_WAIT_S):
+                if self.store.wait_for_events(self.learner.position, change=self._change, timeout_s=_IDLE_WAIT_S):
                     started_s = self.clock.monotonic_s()
                     self.catch_up()
                     # With a thousand LLMs a snapshot takes a while: at least half the time is left to requests.
                     took_s = self.clock.monotonic_s() - started_s
                     self._stop.wait(min(max(self.min_publish_interval_s, took_s), _IDLE_WAIT_S))
-                if self.clock.monotonic_s() - self._checkpointed_at_s >= self.checkpoint_interval_s:
+                if self._checkpoint_due() and not self._kept_by_others():
                     self.checkpoint()
+                waits_for_store = False
             except StoreClosedError:
                 return
             except StoreError as error:
                 # A locked or full disk passes; learning goes on where it stopped when it does.
-                _LOG.error("learning is waiting for the store: %s", error)
+                if not waits_for_store:
+                    _LOG.error("learning is waiting for the store: %s", error)
+                waits_for_store = True
                 self._stop.wait(_IDLE_WAIT_S)

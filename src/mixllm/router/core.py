@@ -172,6 +172,7 @@ class RouterCore(RoutedPool):
             checkpoint_interval_s=checkpoint_interval_s,
             stalled_after_s=stalled_after_s,
         )
+        self.worker.make_change = self._make_change
         self.worker.restore(quarantine=quarantine)
         if budget is not None:
             budget.open(store, until_seq=learner.position)
@@ -203,11 +204,7 @@ class RouterCore(RoutedPool):
         BudgetExhaustedError
             Where the budget is spent.
         """
-        query = within_time(
-            Query(text=query) if isinstance(query, str) else query,
-            max_latency_s=self.max_latency_s,
-            max_ttft_s=self.max_ttft_s,
-        )
+        query = self.within_time(Query(text=query) if isinstance(query, str) else query)
         encoding = self.encoder.encode(query.text)
         features = self.features.features(encoding)
         seed = int(self._rng.integers(0, 1 << 63))
@@ -226,6 +223,10 @@ class RouterCore(RoutedPool):
             self.traffic.finish(decision_id)
             raise
         return decision
+
+    def within_time(self, query: Query) -> Query:
+        """Return `query` with `max_latency_s` and `max_ttft_s` of the router where it sets none itself."""
+        return within_time(query, max_latency_s=self.max_latency_s, max_ttft_s=self.max_ttft_s)
 
     def refused(self, llm: str, retry_after_s: float | None = None) -> None:
         """Say that `llm` refuses calls because there are too many: it gets none until then.

@@ -9,7 +9,7 @@ import msgspec
 
 from mixllm.errors import DuplicateLLMError, UnknownLLMError
 from mixllm.interfaces import Clock, Store
-from mixllm.learning import Learner, Snapshot
+from mixllm.learning import Learner, LearningWorker, Snapshot
 from mixllm.types import LLMSpec, PoolChange, Price, Value
 
 __all__ = ["PoolDifference", "RoutedPool"]
@@ -24,19 +24,29 @@ class PoolDifference(Value, frozen=True, kw_only=True):
 
 
 class RoutedPool:
-    """LLMs that come and go, each change kept in the store and published at once; thread-safe.
+    """LLMs that come and go, each change kept in the store and made from there; thread-safe.
+
+    Whoever follows the store makes the change too, at the same place among the events: other gateways on the same store
+    within a second, this one before the call that changes the pool returns.
 
     Parameters
     ----------
     learner
         Holds the pool and everything learned.
     store
-        Where the changes of the pool live; those that it has are made again.
+        Where the changes of the pool live; those that it has are made again by the worker.
     clock
         Time.
     price
         Gives a spec its price, or raises `UnknownPriceError`.
+
+    Attributes
+    ----------
+    worker
+        Follows the store; whoever makes the pool sets it.
     """
+
+    worker: LearningWorker
 
     def __init__(self, *, learner: Learner, store: Store, clock: Clock, price: Callable[[LLMSpec], LLMSpec]) -> None:
         self.learner = learner
@@ -47,8 +57,6 @@ class RoutedPool:
         self._publish_lock = threading.Lock()
         self._swaps = 0
         self._configured = {spec.name: spec for spec in learner.specs}
-        self._followed: dict[str, PoolChange] = {}
-        self._replay_pool_changes()
         self._snapshot = learner.snapshot()
 
     @property
@@ -129,15 +137,14 @@ class RoutedPool:
             fresh = [spec for name, spec in after.items() if spec != before.get(name)]
             gone = [name for name in before if name not in after and name in there]
             self._configured = after
-            with self._publish_lock:  # Also what the worker learns meanwhile is published with all of it, or before.
-                try:
+            try:
+                with self.worker.paused():  # All of it becomes the pool at once.
                     for spec in fresh:
-                        self.learner.put_llm(spec, at_s=self._keep(spec, active=True))
+                        self._append(spec, active=True)
                     for name in gone:
-                        self._keep(self.llm(name), active=False)
-                        self.learner.drop_llm(name)
-                finally:
-                    self._swap(self.learner.snapshot())
+                        self._append(self.llm(name), active=False)
+            finally:
+                self.worker.catch_up()
         return PoolDifference(
             added=tuple(spec.name for spec in fresh if spec.name not in there),
             changed=tuple(spec.name for spec in fresh if spec.name in there),
@@ -155,62 +162,37 @@ class RoutedPool:
         with self._pool_lock:
             spec = self.llm(name)
             self._keep(spec, active=False)
-            self.learner.drop_llm(name)
-            self._publish(self.learner.snapshot())
-
-    def follow(self) -> int:
-        """Make the changes that other processes on the same store have made to the pool; return how many there were.
-
-        Raises
-        ------
-        StoreError
-            Where the store cannot be read.
-        """
-        with self._pool_lock:
-            news = [change for change in self.store.pool_changes() if self._followed.get(change.spec.name) != change]
-            for change in news:
-                self._followed[change.spec.name] = change
-                if change.active:
-                    self.learner.put_llm(self._price(change.spec), at_s=change.created_at_s)
-                elif change.spec.name in self.learner.llms:
-                    self.learner.drop_llm(change.spec.name)
-            if news:
-                self._publish(self.learner.snapshot())
-            return len(news)
 
     def _put(self, spec: LLMSpec) -> LLMSpec:
-        self.learner.put_llm(spec, at_s=self._keep(spec, active=True))
-        self._publish(self.learner.snapshot())
+        self._keep(spec, active=True)
         return spec
 
-    def _keep(self, spec: LLMSpec, *, active: bool) -> float:
-        at_s = self.clock.time_s()
+    def _keep(self, spec: LLMSpec, *, active: bool) -> None:
+        self._append(spec, active=active)
+        self.worker.catch_up()
+
+    def _append(self, spec: LLMSpec, *, active: bool) -> None:
         configured = self._configured.get(spec.name)
-        change = PoolChange(spec=spec, active=active, created_at_s=at_s, configured=configured)
+        change = PoolChange(spec=spec, active=active, created_at_s=self.clock.time_s(), configured=configured)
         self.store.append_pool_change(change)
-        self._followed[spec.name] = change
-        return at_s
 
     def _publish(self, snapshot: Snapshot) -> None:
         # The worker and a pool change may publish at the same time; the newer version wins.
         with self._publish_lock:
-            self._swap(snapshot)
+            if snapshot.version > self._snapshot.version:
+                self._snapshot = snapshot
+                self._swaps += 1
 
-    def _swap(self, snapshot: Snapshot) -> None:
-        if snapshot.version > self._snapshot.version:
-            self._snapshot = snapshot
-            self._swaps += 1
-
-    def _replay_pool_changes(self) -> None:
-        for change in self.store.pool_changes():
-            self._followed[change.spec.name] = change
-            configured = self._configured.get(change.spec.name)
-            edited = configured is not None and configured != change.configured
-            if change.active and not edited:
-                self.learner.put_llm(self._price(change.spec), at_s=change.created_at_s)
-            elif change.spec.name not in self.learner.llms:
-                self.learner.put_llm(self._price(change.spec))
-            if not change.active and not (edited and change.configured is None):
-                # It had no entry then: what gives it one now wants it.
-                # Put before: events of a removed LLM go on teaching, as they did before the restart.
-                self.learner.drop_llm(change.spec.name)
+    def _make_change(self, change: PoolChange, live: bool) -> None:
+        """Make a change that the store tells of; of before the start where it is not `live`."""
+        name = change.spec.name
+        configured = self._configured.get(name)
+        edited = not live and configured is not None and configured != change.configured
+        if change.active and not edited:
+            self.learner.put_llm(self._price(change.spec), at_s=change.created_at_s)
+        elif name not in self.learner.llms:
+            self.learner.put_llm(self._price(change.spec))
+        if not change.active and not (edited and change.configured is None):
+            # It had no entry then: what gives it one now wants it.
+            # Put before: events of a removed LLM go on teaching, as they did before the restart.
+            self.learner.drop_llm(name)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 from mixllm.errors import StoreClosedError, StoreError
 from mixllm.types import DecisionRecord, Feedback, FeedbackReceipt, OutcomeEvent
@@ -27,9 +27,9 @@ class QueuedFeedback:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Command:
-    """Something to run in a transaction at once, whose sender waits for it."""
+    """Something to run in a transaction at once, on the writer's connection, whose sender waits for it."""
 
-    run: Callable[[sqlite3.Connection], None]
+    run: Callable[[Any], None]
     future: Future[None]
 
 
@@ -106,13 +106,17 @@ class Intake:
         with self._changed:
             return list(self._held_by_decision.get(decision_id, ()))
 
-    def take(self) -> list[Item] | None:
-        """Return the next batch, once it is full, old enough or urgent; None when closed and empty."""
+    def take(self, *, patience_s: float | None = None) -> list[Item] | None:
+        """Return the next batch, once it is full, old enough or urgent; None when closed and empty.
+
+        Where nothing comes for `patience_s`, the batch is empty; None waits for ever.
+        """
         with self._changed:
             while not self._queue:
                 if self._closing:
                     return None
-                self._changed.wait()
+                if not self._changed.wait(patience_s):
+                    return []
             deadline_s = time.monotonic() + self._max_delay_s
             while len(self._queue) < self._max_batch and not self._commands and not self._closing:
                 remaining_s = deadline_s - time.monotonic()

@@ -22,9 +22,11 @@ from mixllm.types import (
     LearningEvent,
     OutcomeEvent,
     OutcomeStatus,
+    PlacedChange,
     PoolChange,
     StateInfo,
     StoredDecision,
+    StoreHealth,
 )
 from mixllm.units import finite, non_negative
 
@@ -98,9 +100,14 @@ class MemoryStore:
         self._feedback: dict[str, Feedback] = {}
         self._outcomes = 0
         self._dropped = 0
-        self._pool: OrderedDict[str, PoolChange] = OrderedDict()
+        self._pool: OrderedDict[str, PlacedChange] = OrderedDict()
+        self._last_change = 0
         self._states: OrderedDict[int, LearnedState] = OrderedDict()
         self._quarantined: dict[int, str] = {}
+
+    def health(self) -> StoreHealth:
+        """Return that it can be written."""
+        return StoreHealth(place="memory", dropped=self._dropped)
 
     def append_decision(self, record: DecisionRecord) -> None:
         """Keep a decision; one of a known id is dropped and counted.
@@ -189,13 +196,16 @@ class MemoryStore:
             self._refuse_closed()
             return self._last_seq
 
-    def wait_for_events(self, seq: int, *, timeout_s: float) -> bool:
-        """Return True as soon as there are events after `seq`; False after `timeout_s`, or when closed."""
+    def wait_for_events(self, seq: int, *, timeout_s: float, change: int | None = None) -> bool:
+        """Return True as soon as there are events after `seq`; False after `timeout_s`, or when closed.
+
+        With `change`, also as soon as there is a change of the pool after that number.
+        """
         at_least("seq", seq, 0)
         non_negative("timeout_s", timeout_s)
         with self._lock:
             self._refuse_closed()
-        return self._tail.wait(seq, timeout_s=timeout_s)
+        return self._tail.wait(seq, change=change, timeout_s=timeout_s)
 
     def spent_usd(self, *, since_s: float, until_seq: int | None = None) -> Mapping[str, float]:
         """Return what the remembered events since `since_s`, up to `until_seq`, have cost, by key that asked."""
@@ -214,14 +224,26 @@ class MemoryStore:
         pool_change_body(change)  # Refuses what a durable store could not keep.
         with self._lock:
             self._refuse_closed()
-            self._pool[change.spec.name] = change
+            self._last_change += 1
+            placed = PlacedChange(number=self._last_change, after_seq=self._last_seq, change=change)
+            self._pool[change.spec.name] = placed
             self._pool.move_to_end(change.spec.name)
+        self._tail.advance(0, change=placed.number)
 
     def pool_changes(self) -> Sequence[PoolChange]:
         """Return the newest change of each LLM that ever changed, oldest first."""
         with self._lock:
             self._refuse_closed()
-            return list(self._pool.values())
+            return [placed.change for placed in self._pool.values()]
+
+    def placed_changes(self, number: int, *, limit: int = 512) -> Sequence[PlacedChange]:
+        """Return the newest change of each LLM that is after `number`, at most `limit`, in order."""
+        at_least("number", number, 0)
+        at_least("limit", limit, 1)
+        with self._lock:
+            self._refuse_closed()
+            newer = (placed for placed in self._pool.values() if placed.number > number)
+            return list(islice(newer, min(limit, sys.maxsize)))
 
     def save_state(self, state: LearnedState) -> None:
         """Keep a checkpoint, and forget what is older than the parameters say."""

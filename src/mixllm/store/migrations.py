@@ -157,7 +157,14 @@ _SPENDING = Migration(
     ),
 )
 
-MIGRATIONS = (_TABLES, _REPORTING, _QUARANTINE, _SPENDING)
+_PLACES = Migration(
+    version=5,
+    purpose="where among the events the pool changed",
+    # 0: what was changed before there were places is made again before all events, as it was then.
+    statements=("ALTER TABLE pool_changes ADD COLUMN after_seq INTEGER NOT NULL DEFAULT 0",),
+)
+
+MIGRATIONS = (_TABLES, _REPORTING, _QUARANTINE, _SPENDING, _PLACES)
 """Every step, in order."""
 
 SCHEMA_VERSION = MIGRATIONS[-1].version

@@ -12,6 +12,7 @@ from mixllm.types import (
     LearnedState,
     LearningEvent,
     Outcome,
+    PlacedChange,
     PoolChange,
     StateInfo,
     StoredDecision,
@@ -23,7 +24,9 @@ __all__ = [
     "read_decision",
     "read_decisions",
     "read_events",
+    "read_last_change",
     "read_last_seq",
+    "read_placed_changes",
     "read_pool_changes",
     "read_spent_usd",
     "read_state",
@@ -185,6 +188,22 @@ def read_pool_changes(connection: sqlite3.Connection) -> Sequence[PoolChange]:
     """Return the newest change of each LLM, oldest first."""
     query = "SELECT body FROM pool_changes WHERE seq IN (SELECT max(seq) FROM pool_changes GROUP BY llm) ORDER BY seq"
     return [pool_change_from_body(body) for (body,) in connection.execute(query).fetchall()]
+
+
+def read_placed_changes(connection: sqlite3.Connection, number: int, *, limit: int) -> Sequence[PlacedChange]:
+    """Return the changes of the pool after `number`, in order."""
+    query = "SELECT seq, after_seq, body FROM pool_changes WHERE seq > ? ORDER BY seq LIMIT ?"
+    rows = connection.execute(query, (min(number, _MAX_INTEGER), min(limit, _MAX_INTEGER))).fetchall()
+    return [
+        PlacedChange(number=number, after_seq=after_seq, change=pool_change_from_body(body))
+        for number, after_seq, body in rows
+    ]
+
+
+def read_last_change(connection: sqlite3.Connection) -> int:
+    """Return the number of the newest change of the pool; 0 where there is none."""
+    (number,) = connection.execute("SELECT coalesce(max(seq), 0) FROM pool_changes").fetchone()
+    return int(number)
 
 
 def read_state(connection: sqlite3.Connection, version: int | None) -> LearnedState | None:

@@ -20,7 +20,9 @@ from mixllm.store.reading import (
     read_decision,
     read_decisions,
     read_events,
+    read_last_change,
     read_last_seq,
+    read_placed_changes,
     read_pool_changes,
     read_spent_usd,
     read_state,
@@ -37,9 +39,11 @@ from mixllm.types import (
     LearnedState,
     LearningEvent,
     OutcomeEvent,
+    PlacedChange,
     PoolChange,
     StateInfo,
     StoredDecision,
+    StoreHealth,
 )
 from mixllm.units import finite, non_negative
 
@@ -58,6 +62,12 @@ AND seq NOT IN (
     SELECT max(seq) FROM states WHERE quarantined IS NULL
     GROUP BY cast(created_at_s / 86400 AS INTEGER) ORDER BY max(seq) DESC LIMIT ?
 )
+"""
+
+
+_INSERT_CHANGE = """
+INSERT INTO pool_changes (llm, active, created_at_s, body, after_seq)
+VALUES (?, ?, ?, ?, (SELECT coalesce(max(seq), 0) FROM events))
 """
 
 
@@ -162,7 +172,7 @@ class SQLiteStore:
 
         connection = open_writer(self._path, busy_timeout_s=self._busy_timeout_s)
         try:
-            self._tail = Tail(last_seq=read_last_seq(connection))
+            self._tail = Tail(last_seq=read_last_seq(connection), last_change=read_last_change(connection))
         except sqlite3.Error as error:
             connection.close()
             raise store_fault(self._path, error) from error
@@ -181,6 +191,10 @@ class SQLiteStore:
     def path(self) -> Path:
         """The file."""
         return self._path
+
+    def health(self) -> StoreHealth:
+        """Return whether the file can be written; asks nobody."""
+        return StoreHealth(place=str(self._path), problem=self._writer.problem, dropped=self._writer.dropped)
 
     def append_decision(self, record: DecisionRecord) -> None:
         """Queue a decision; returns at once.
@@ -265,10 +279,11 @@ class SQLiteStore:
         with self._readers.connection() as connection:
             return read_last_seq(connection)
 
-    def wait_for_events(self, seq: int, *, timeout_s: float) -> bool:
+    def wait_for_events(self, seq: int, *, timeout_s: float, change: int | None = None) -> bool:
         """Return True as soon as there are durable events after `seq`; False after `timeout_s`, or when closed.
 
-        A commit of this store wakes it at once; events of another process are noticed within half a second.
+        With `change`, also as soon as there is a change of the pool after that number. A commit of this store wakes it
+        at once; what another process writes is noticed within half a second.
         """
         at_least("seq", seq, 0)
         non_negative("timeout_s", timeout_s)
@@ -276,15 +291,15 @@ class SQLiteStore:
         deadline_s = time.monotonic() + timeout_s
         while True:
             remaining_s = max(0.0, deadline_s - time.monotonic())
-            if self._tail.wait(seq, timeout_s=min(remaining_s, _OTHERS_POLL_S)):
+            if self._tail.wait(seq, change=change, timeout_s=min(remaining_s, _OTHERS_POLL_S)):
                 return True
             try:
                 with self._readers.connection() as connection:
-                    self._tail.advance(read_last_seq(connection))
+                    self._tail.advance(read_last_seq(connection), change=read_last_change(connection))
             except StoreClosedError:
                 return False
             if remaining_s <= _OTHERS_POLL_S:
-                return self._tail.wait(seq, timeout_s=0.0)
+                return self._tail.wait(seq, change=change, timeout_s=0.0)
 
     def spent_usd(self, *, since_s: float, until_seq: int | None = None) -> Mapping[str, float]:
         """Return what the durable events since `since_s`, up to `until_seq` if given, have cost, by key that asked.
@@ -302,14 +317,22 @@ class SQLiteStore:
         row = (change.spec.name, change.active, change.created_at_s, pool_change_body(change))
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT INTO pool_changes (llm, active, created_at_s, body) VALUES (?, ?, ?, ?)", row)
+            connection.execute(_INSERT_CHANGE, row)
 
         self._writer.call(write)
+        self._tail.advance(0, change=self._last_change())
 
     def pool_changes(self) -> Sequence[PoolChange]:
         """Return the newest change of each LLM that ever changed, oldest first."""
         with self._readers.connection() as connection:
             return read_pool_changes(connection)
+
+    def placed_changes(self, number: int, *, limit: int = 512) -> Sequence[PlacedChange]:
+        """Return the changes of the pool after `number`, at most `limit`, in order."""
+        at_least("number", number, 0)
+        at_least("limit", limit, 1)
+        with self._readers.connection() as connection:
+            return read_placed_changes(connection, number, limit=limit)
 
     def save_state(self, state: LearnedState) -> None:
         """Keep a checkpoint, and forget what is older than the parameters say; returns when durable."""
@@ -356,6 +379,10 @@ class SQLiteStore:
         """
         with self._readers.connection() as connection:
             return {**read_totals(connection), "dropped": self._writer.dropped}
+
+    def _last_change(self) -> int:
+        with self._readers.connection() as connection:
+            return read_last_change(connection)
 
     def _mark_state(self, version: int, reason: str | None) -> None:
         def write(connection: sqlite3.Connection) -> None:

@@ -49,7 +49,7 @@ class Writer:
         self._counting = threading.Lock()
         self._dropped = 0
         self._lost = 0
-        self._failing = False
+        self._problem: str | None = None
         self._overflowing = False
         self._in_hand: Sequence[Item] = ()  # Taken from the intake, their senders not told yet.
         self._thread = threading.Thread(target=self._run, name="mixllm-store-writer", daemon=True)
@@ -59,6 +59,11 @@ class Writer:
     def dropped(self) -> int:
         """Decisions and outcomes that were appended and are not kept."""
         return self._dropped
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file cannot be written; None while it can."""
+        return self._problem
 
     def append(self, fact: DecisionRecord | OutcomeEvent) -> None:
         """Queue a decision or an outcome; it is dropped where the queue is full."""
@@ -138,8 +143,8 @@ class Writer:
             self._survive(batch, error)
             return
         self._overflowing = False
-        if self._failing:
-            self._failing = False
+        if self._problem is not None:
+            self._problem = None
             _LOG.warning("Store %r can be written again", str(self._path))
         self._in_hand = [item for item in batch if isinstance(item, Awaited)]
         self._intake.release(batch)
@@ -149,9 +154,9 @@ class Writer:
         self._in_hand = ()
 
     def _survive(self, batch: Sequence[Item], error: sqlite3.Error) -> None:
-        if not self._failing:
-            self._failing = True
-            _LOG.error("%s", store_fault(self._path, error))
+        if self._problem is None:
+            self._problem = str(store_fault(self._path, error))
+            _LOG.error("%s", self._problem)
         if self._intake.closing:
             self._give_up(error, failure=None)
             return

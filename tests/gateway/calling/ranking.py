@@ -24,8 +24,9 @@ _SCORES = dict(zip(RANKED, (0.99, 0.6, 0.2), strict=True))
 
 
 def ranked_config(pool: PlaybackServer, store: Path, llms: Sequence[str] = RANKED, **sections: Any) -> Config:
-    """Return a configuration that always takes the best of `llms`."""
-    tree = config_tree(pool, store, llms, routing={"lambda": 1000, "policy": {"name": "greedy"}}, **sections)
+    """Return a configuration that always takes the best of `llms`; a refusal of one request is over in the next."""
+    routing = {"lambda": 1000, "policy": {"name": "greedy"}, "max_cooldown_s": 1e-6, **sections.pop("routing", {})}
+    tree = config_tree(pool, store, llms, routing=routing, **sections)
     for entry in tree["model_list"]:
         entry["model_info"]["public_score"] = _SCORES[entry["model_name"]]
     return parse_config(json.dumps(tree))

@@ -93,10 +93,11 @@ def test_a_client_that_leaves_cancels_both(hedging: Gateway, playback: PlaybackS
     late, second, _ = RANKED
     for llm in (late, second):
         playback.put_faults(llm, Hang())
-    left = playback.counts["left"]
+    faults, left = playback.counts["faults"], playback.counts["left"]
 
     with closing(begin(hedging)):
-        assert eventually(lambda: hedging.in_flight() == 2)
+        # Both have arrived; under way they are a moment before.
+        assert eventually(lambda: playback.counts["faults"] == faults + 2)
 
     assert eventually(lambda: playback.counts["left"] == left + 2)
     assert eventually(lambda: hedging.in_flight() == 0)

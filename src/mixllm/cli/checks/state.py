@@ -7,16 +7,15 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 from mixllm.assembly import build_features, build_untrained_encoder
+from mixllm.cli.checks.checkpoints import check_states
 from mixllm.cli.checks.finding import Finding, fail, ok, warn
 from mixllm.cli.output import seconds
 from mixllm.config import Config, StoreConfig
-from mixllm.errors import MixLLMError, NewerStateError, StateError
+from mixllm.errors import MixLLMError
 from mixllm.interfaces import FeatureMap
-from mixllm.learning import Checkpoint
 from mixllm.store.database import store_fault
 from mixllm.store.migrations import APPLICATION_ID, SCHEMA_VERSION
 from mixllm.store.reading import read_last_seq, read_state, read_states, read_totals
@@ -50,6 +49,11 @@ def check_store(config: StoreConfig, features: FeatureMap | None) -> Iterator[Fi
     """Look into the store without changing it: format, integrity, content and the newest checkpoint."""
     if config.kind == "memory":
         yield warn("store", "is in memory: nothing learned survives a restart", "Set store.kind to sqlite.")
+        return
+    if config.kind == "postgres":
+        from mixllm.cli.checks.database import check_database
+
+        yield from check_database(config, features)
         return
     path = Path(config.path)
     if not path.exists():
@@ -91,41 +95,6 @@ def _look(reader: sqlite3.Connection, path: Path, features: FeatureMap | None) -
         return
     totals = ", ".join(f"{count} {name}" for name, count in read_totals(reader).items())
     yield ok("store", f"{path} is intact, format {version}: {totals}")
-    yield _checkpoint(reader, features)
-    yield from _quarantine(reader)
-
-
-def _quarantine(reader: sqlite3.Connection) -> Iterator[Finding]:
-    aside = [info for info in read_states(reader) if info.quarantined is not None]
-    if aside:
-        newest = aside[-1]
-        yield warn(
-            "quarantine",
-            f"{len(aside)} checkpoints are kept and not used; version {newest.version}: {newest.quarantined}",
-            "mixllm state list shows them; mixllm state release VERSION lets one be used.",
-        )
-
-
-def _checkpoint(reader: sqlite3.Connection, features: FeatureMap | None) -> Finding:
-    state = read_state(reader, None)
-    waiting = read_last_seq(reader) - (0 if state is None else state.position)
-    if state is None:
-        return ok("checkpoint", f"none yet; {waiting} events are learned from when a gateway starts")
-    when = datetime.fromtimestamp(state.created_at_s, tz=UTC).isoformat(sep=" ", timespec="seconds")
-    try:
-        checkpoint = Checkpoint.from_bytes(state.payload)
-    except NewerStateError as error:
-        return warn("checkpoint", f"version {state.version}: {error}", "Upgrade: pip install -U mixllm")
-    except StateError as error:
-        return warn(
-            "checkpoint", f"version {state.version}: {error}", "Nothing, if it is rare: an older one is taken instead."
-        )
-    if features is not None and checkpoint.features != features.fingerprint:
-        return warn(
-            "checkpoint",
-            f"version {state.version} of {when} was learned with another encoder or other tags, and is not used",
-            "Configure the encoder and tags that it was learned with, or let the gateway learn afresh.",
-        )
-    return ok(
-        "checkpoint", f"version {state.version} of {when}, {len(checkpoint.llms)} LLMs, {waiting} events after it"
+    yield from check_states(
+        states=read_states(reader), newest=read_state(reader, None), last_seq=read_last_seq(reader), features=features
     )

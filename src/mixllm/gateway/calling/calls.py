@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+from mixllm.decision.maker import FORCED
 from mixllm.errors import UpstreamError
 from mixllm.gateway.calling.attempt import Attempt
 from mixllm.gateway.calling.faults import Fault
@@ -172,10 +173,12 @@ class Calls:
     def _lineup(self) -> Lineup:
         # Most requests need one call, and nobody's turn after it.
         if self._made_lineup is None:
+            query, router = self.request.query, self.state.router
             self._made_lineup = Lineup(
-                router=self.state.router,
+                router=router,
                 decision=self.decision,
-                query=self.request.query,
+                # A name is taken whatever the configured limits on time say.
+                query=query if self.decision.policy == FORCED else router.within_time(query),
                 spec=self._spec,
                 config=self.state.calls,
             )

@@ -43,7 +43,8 @@ class Lineup:
     """The order of the calls of one request, as far as it depends on what became of those before.
 
     A fallback is a candidate of the decision, so it meets the hard constraints, and is expected to answer in the time
-    that is left. An LLM whose breaker is open is called only where nobody else is left.
+    that is left. An LLM whose breaker is open is called only where nobody else is left. One that refuses calls for now,
+    or whose rate limit has been used up since the decision, is not called before that is over.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ class Lineup:
             if candidate.llm in self._tried or not self._in_time(candidate, elapsed_s):
                 continue
             spec = self._current(candidate.llm)
-            if spec is None or not self._suits(spec):
+            if spec is None or not self._suits(spec) or self._held_s(spec) > 0:
                 continue
             began_s = self._breakers.begin(spec.name, anyway=anyway)
             if began_s is not None:
@@ -128,8 +129,10 @@ class Lineup:
         """Return the turn of the LLM that can be called again first."""
         waits = {}
         for llm, (fault, failed_s) in self._failed.items():
-            if fault.passing:
+            spec = self._current(llm)
+            if fault.passing and spec is not None:
                 wait_s = self._wait_s(self._tried.get(llm, 1), fault) - (now_s - failed_s)
+                wait_s = max(wait_s, self._held_s(spec))
                 if wait_s <= min(self._config.max_retry_wait_s, left_s):
                     waits[llm] = max(0.0, wait_s)
         for llm in sorted(waits, key=waits.__getitem__):
@@ -139,6 +142,12 @@ class Lineup:
             self._tried[llm] += 1
             return Turn(spec, self._began_s(llm), wait_s=waits[llm], again=True)
         return None
+
+    def _held_s(self, spec: LLMSpec) -> float:
+        """Return for how long an LLM takes no call: its endpoint asked to wait, or its rate limit is used up."""
+        holds = self._router.traffic.holds([spec], tokens=self._decision.tokens_in)
+        hold = None if holds is None else holds[0]
+        return 0.0 if hold is None else hold.wait_s
 
     def _began_s(self, llm: str) -> float:
         began_s = self._breakers.begin(llm, anyway=True)
