@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mixllm.types import (
         Capability,
         Decision,
+        Endpoint,
         Estimate,
         Feedback,
         FeedbackReceipt,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         OutcomeStatus,
         Price,
         Query,
+        WarmPrefix,
     )
 
 __version__ = "0.1.0"
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Capability",
     "Decision",
+    "Endpoint",
     "Estimate",
     "Feedback",
     "FeedbackReceipt",
@@ -55,6 +58,7 @@ __all__ = [
     "Query",
     "Router",
     "SQLiteStore",
+    "WarmPrefix",
     "query_from_messages",
 ]
 

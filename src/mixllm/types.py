@@ -14,6 +14,7 @@ __all__ = [
     "Capability",
     "Decision",
     "DecisionRecord",
+    "Endpoint",
     "Estimate",
     "Feedback",
     "FeedbackKind",
@@ -38,6 +39,7 @@ __all__ = [
     "StoredDecision",
     "TagWeight",
     "Value",
+    "WarmPrefix",
 ]
 
 MAX_NAME_CHARS = 200
@@ -57,6 +59,14 @@ class Capability(StrEnum):
     VISION = "vision"
     JSON = "json"
     AUDIO = "audio"
+
+
+class Endpoint(StrEnum):
+    """What an LLM can be called for: the paths of OpenAI's API that its server has."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+    EMBEDDINGS = "embeddings"
 
 
 class Secret:
@@ -93,6 +103,24 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the value objects: frozen, slotted, keyword-only, compared by content."""
 
 
+class WarmPrefix(Value, frozen=True, kw_only=True):
+    """The beginning of a prompt that an LLM's provider may still have in its cache.
+
+    Parameters
+    ----------
+    llm
+        The LLM.
+    tokens
+        How long it is.
+    """
+
+    llm: str
+    tokens: int
+
+    def __post_init__(self) -> None:
+        _count_in_range("tokens", self.tokens, 0)
+
+
 class Query(Value, frozen=True, kw_only=True):
     """One request, as the router sees it.
 
@@ -108,6 +136,8 @@ class Query(Value, frozen=True, kw_only=True):
         The request's own limit on the answer's length, if any.
     needs
         Capabilities that the LLM must have.
+    endpoints
+        What the LLM may be called for; it must serve one of them.
     allowed_llms
         Names of the LLMs that may answer; None allows the whole pool.
     max_cost_usd
@@ -122,8 +152,12 @@ class Query(Value, frozen=True, kw_only=True):
         The paper's λ and τ for this query, in place of the router's own.
     streamed
         Whether the answer is wanted as a stream.
+    choices
+        How many answers are wanted in one call (``n``); each is paid for.
     key_id
         Who asks: a name of the API key that is not the key itself; empty where there is none.
+    warm
+        What the LLM of the conversation's last turn may have in its cache: it is expected to charge less for that.
 
     Examples
     --------
@@ -136,6 +170,7 @@ class Query(Value, frozen=True, kw_only=True):
     prompt_chars: int | None = None
     max_tokens_out: int | None = None
     needs: frozenset[Capability] = frozenset()
+    endpoints: frozenset[Endpoint] = frozenset({Endpoint.CHAT})
     allowed_llms: frozenset[str] | None = None
     max_cost_usd: float | None = None
     min_quality: float | None = None
@@ -144,11 +179,13 @@ class Query(Value, frozen=True, kw_only=True):
     trade_off: float | None = None
     deadline_s: float | None = None
     streamed: bool = False
+    choices: int = 1
     key_id: str = ""
+    warm: WarmPrefix | None = None
 
     def __post_init__(self) -> None:
         _check_key_id(self.key_id)
-        for field, least in (("tokens_in", 0), ("prompt_chars", 0), ("max_tokens_out", 1)):
+        for field, least in (("tokens_in", 0), ("prompt_chars", 0), ("max_tokens_out", 1), ("choices", 1)):
             _count_in_range(field, getattr(self, field), least)
         if self.max_cost_usd is not None:
             non_negative("max_cost_usd", self.max_cost_usd)
@@ -246,7 +283,8 @@ class LLMSpec(Value, frozen=True, kw_only=True):
     model
         What its endpoint calls it; None takes `name`.
     api_base
-        Base URL of its OpenAI-compatible endpoint, ``/v1`` included; None where only the library is used.
+        Base URL of its OpenAI-compatible endpoint, ``/v1`` included; None where only the library is used, and for the
+        usual endpoint of a `provider`.
     api_key_env
         Name of the environment variable that holds its key. The key itself is not part of the spec.
     price
@@ -255,6 +293,11 @@ class LLMSpec(Value, frozen=True, kw_only=True):
         Most tokens of prompt and answer together; None: not known, never a reason to refuse.
     capabilities
         What it can do beyond plain text.
+    provider
+        The provider whose own protocol its endpoint speaks, by LiteLLM's name (``anthropic``, ``bedrock``); None:
+        OpenAI's.
+    endpoints
+        What it can be called for; nothing is routed to one that has none, such as a generator of images.
     max_in_flight
         Calls that it serves at the same time before further ones wait; None: not known.
     requests_per_minute, tokens_per_minute
@@ -277,6 +320,7 @@ class LLMSpec(Value, frozen=True, kw_only=True):
     price: Price | None = None
     context_window: int | None = None
     capabilities: frozenset[Capability] = frozenset({Capability.TOOLS, Capability.JSON})
+    endpoints: frozenset[Endpoint] = frozenset({Endpoint.CHAT})
     max_in_flight: int | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -285,6 +329,7 @@ class LLMSpec(Value, frozen=True, kw_only=True):
     first_token_timeout_s: float | None = None
     stream_usage: bool = True
     public_score: float | None = None
+    provider: str | None = None
 
     def __post_init__(self) -> None:
         if not (0 < len(self.name) <= MAX_NAME_CHARS and self.name.isprintable() and self.name.strip() == self.name):
@@ -512,6 +557,8 @@ class Outcome(Value, frozen=True, kw_only=True):
         Time to the last and to the first token.
     streamed
         Whether the answer was streamed.
+    choices
+        How many answers `tokens_out` is of, >= 1.
     attempt
         0 for the first call of a decision, 1 for the first fallback, and so on.
     error
@@ -531,6 +578,7 @@ class Outcome(Value, frozen=True, kw_only=True):
     latency_s: float | None = None
     ttft_s: float | None = None
     streamed: bool = False
+    choices: int = 1
     attempt: int = 0
     error: str | None = None
     key_id: str = ""
@@ -539,6 +587,7 @@ class Outcome(Value, frozen=True, kw_only=True):
         _check_key_id(self.key_id)
         for field in ("tokens_in", "tokens_out", "cached_tokens_in", "reasoning_tokens", "attempt"):
             _count_in_range(field, getattr(self, field), 0)
+        _count_in_range("choices", self.choices, 1)
         for field in ("cost_usd", "latency_s", "ttft_s"):
             amount = getattr(self, field)
             if amount is not None:

@@ -200,7 +200,7 @@ def entry(params: str, rest: str = "") -> str:
         ("model_list: [3]", "Expected `object`, got `int`"),
         ("model_list:\n- model_name: a", "line 2: model_list.0: Object missing required field `litellm_params`"),
         (entry("model: x"), "line 2: model_list entry 'a': no api_base is given"),
-        (entry("model: anthropic/x"), "names no provider with a known OpenAI-compatible endpoint"),
+        (entry("model: huggingface/x"), "names no provider with a known endpoint"),
         (entry("model: ' '"), "line 3: .*model must be a name"),
         (entry("model: openai/x, api_base: 'ftp://x'"), "api_base must be a URL"),
         (entry("model: openai/x, timeout: 0"), "line 3: model_list.0.litellm_params: timeout must be"),
@@ -359,3 +359,54 @@ def test_an_entry_that_is_nested_without_end_is_refused() -> None:
     for nested in (tree, {"model_name": tree}, {"model_name": "a", "litellm_params": tree}):
         with pytest.raises(ConfigError, match="model entry"):
             decode_model_entry(nested)
+
+
+@pytest.mark.parametrize(
+    ("info", "endpoints"),
+    [
+        ("", {"chat"}),
+        ("mode: chat", {"chat"}),
+        ("mode: embedding", {"embeddings"}),
+        ("mode: responses", {"responses"}),
+        ("mode: image_generation", set()),
+        ("supported_endpoints: [/v1/chat/completions, /v1/responses, /v1/batch]", {"chat", "responses"}),
+        ("mode: chat, supported_endpoints: [/v1/responses]", {"chat", "responses"}),
+    ],
+)
+def test_what_an_llm_is_called_for_is_read_as_litellm_writes_it(info: str, endpoints: set[str]) -> None:
+    text = f"model_list: [{{model_name: a, litellm_params: {{model: openai/x}}, model_info: {{{info}}}}}]"
+
+    (spec,) = parse_config(text).specs()
+
+    assert set(spec.endpoints) == endpoints
+
+
+def test_vectors_need_no_price_of_answers() -> None:
+    text = (
+        "model_list: [{model_name: a, litellm_params: {model: openai/x}, "
+        "model_info: {mode: embedding, input_cost_per_token: 2e-8}}]"
+    )
+
+    (spec,) = parse_config(text).specs()
+
+    assert spec.price is not None
+    assert spec.price.usd_per_million_tokens_in == pytest.approx(0.02)
+    assert spec.price.usd_per_million_tokens_out == 0.0
+
+
+@pytest.mark.parametrize(
+    ("params", "provider", "model", "base"),
+    [
+        ("model: anthropic/claude-x", "anthropic", "claude-x", None),
+        ("model: bedrock/eu.anthropic.claude-x", "bedrock", "eu.anthropic.claude-x", None),
+        ("model: gemini/gemini-x, api_base: 'http://h/'", "gemini", "gemini-x", "http://h"),
+        ("model: openrouter/anthropic/claude-x", None, "anthropic/claude-x", "https://openrouter.ai/api/v1"),
+        ("model: meta/llama, api_base: 'http://h/v1'", None, "meta/llama", "http://h/v1"),
+    ],
+)
+def test_providers_with_a_protocol_of_their_own_are_kept(
+    params: str, provider: str | None, model: str, base: str | None
+) -> None:
+    (spec,) = parse_config(f"model_list: [{{model_name: a, litellm_params: {{{params}}}}}]").specs()
+
+    assert (spec.provider, spec.model, spec.api_base) == (provider, model, base)

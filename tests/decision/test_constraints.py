@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from tests.decision.forecasts import forecast
 
-from mixllm.decision.constraints import Refusal, asks_little, why_ineligible
-from mixllm.types import Capability, Hold, LLMSpec, Query
+from mixllm.decision.constraints import Refusal, asks_little, takes_much, why_ineligible
+from mixllm.types import Capability, Endpoint, Hold, LLMSpec, Query
 
 SPEC = LLMSpec(name="a", context_window=1_000, capabilities=frozenset({Capability.TOOLS}))
 FORECAST = forecast(quality=0.6, cost_usd=0.002, latency_s=4.0)
@@ -23,6 +23,8 @@ FORECAST = forecast(quality=0.6, cost_usd=0.002, latency_s=4.0)
         ({"allowed_llms": frozenset({"a", "b"})}, None),
         ({"allowed_llms": frozenset({"b"})}, "not among the allowed LLMs"),
         ({"allowed_llms": frozenset()}, "not among the allowed LLMs"),
+        ({"endpoints": frozenset({Endpoint.EMBEDDINGS})}, "does not serve embeddings"),
+        ({"endpoints": frozenset({Endpoint.CHAT, Endpoint.RESPONSES})}, None),
         ({"needs": frozenset({Capability.TOOLS})}, None),
         ({"needs": frozenset({Capability.VISION})}, "cannot do vision"),
         (
@@ -98,6 +100,27 @@ def test_deadlines_hold_for_the_tail_and_not_the_mean_alone() -> None:
     assert why_ineligible(Query(text="hi", max_ttft_s=4.0), SPEC, late) == Refusal(
         "time to the first token of up to 5.00 s is above the limit of 4.00 s"
     )
+
+
+@pytest.mark.parametrize(
+    ("spec", "much"),
+    [
+        (LLMSpec(name="a"), True),
+        (LLMSpec(name="a", context_window=10), False),
+        (LLMSpec(name="a", endpoints=frozenset({Endpoint.EMBEDDINGS})), False),
+        (LLMSpec(name="a", endpoints=frozenset()), False),
+    ],
+)
+def test_an_llm_that_takes_much_is_never_ruled_out_where_little_is_asked(spec: LLMSpec, *, much: bool) -> None:
+    query = Query(text="hi", tokens_in=100)
+
+    assert takes_much(spec) is much
+    assert asks_little(query)
+    assert (why_ineligible(query, spec, FORECAST) is None) is much
+
+
+def test_a_query_for_another_endpoint_asks_much() -> None:
+    assert not asks_little(Query(text="hi", endpoints=frozenset({Endpoint.RESPONSES, Endpoint.CHAT})))
 
 
 def test_what_passes_says_when() -> None:

@@ -198,6 +198,7 @@ class Gateway:
             llm_keys=LLMKeyRules.from_config(self.config),
             signals=self.config.signals,
             judge=self.llm_judge,
+            conversations=self.config.routing.conversations,
             calls=self.config.calls,
         )
         listener = socket.create_server(("127.0.0.1", 0))

@@ -377,7 +377,7 @@ def test_a_fault_of_the_gateway_itself_is_recorded_and_tells_nothing(
     def broken(*_: object) -> None:
         raise LookupError("inner words")
 
-    monkeypatch.setattr("mixllm.gateway.chat_answer.read_answer", broken)
+    monkeypatch.setattr("mixllm.gateway.dialect.read_answer", broken)
     reply = untouched.chat(LLM)
     monkeypatch.undo()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import FrozenInstanceError
 
+import msgspec
 import numpy as np
 import pytest
 from tests.learning.world import DIMENSION, SPECS, PlainFeatures, World, events, spec
 
 from mixllm.learning import Learner, Snapshot
 from mixllm.predictors import LatencyBank, expected_wait_s, length_features, tokens_from_log
-from mixllm.types import Outcome
+from mixllm.types import Outcome, Price, WarmPrefix
 
 FEATURES = PlainFeatures()
 
@@ -148,3 +149,47 @@ def test_bills_above_the_list_are_forecast() -> None:
     z = FEATURES.features(world.encoding())
     large = made.snapshot().forecasts(z, tokens_in=300)[2]
     assert large.cost_usd.mean == pytest.approx(1.5 * 10e-6 * (300 + large.tokens_out.mean), rel=0.08)
+
+
+def test_what_is_cached_is_charged_less() -> None:
+    price = Price(usd_per_million_tokens_in=3, usd_per_million_tokens_out=9, usd_per_million_tokens_cached_in=0.5)
+    specs = [msgspec.structs.replace(spec("caching"), price=price), spec("plain")]
+    snapshot = Learner(features=FEATURES, encoding_dimension=DIMENSION, specs=specs).snapshot()
+    z = FEATURES.features(World(2).encoding())
+    cold = snapshot.forecasts(z, tokens_in=4000).cost_usd
+    saved = [
+        (cold - snapshot.forecasts(z, tokens_in=4000, warm=WarmPrefix(llm=llm, tokens=tokens)).cost_usd).tolist()
+        for llm, tokens in (("caching", 3000), ("caching", 9000), ("plain", 3000), ("gone", 3000))
+    ]
+
+    # Nothing was billed yet: the factor between bill and list is 1, but for its spread.
+    assert saved[0] == pytest.approx([3000 * 2.5e-6, 0], rel=0.02)
+    assert saved[1] == pytest.approx([4000 * 2.5e-6, 0], rel=0.02)
+    assert saved[2] == saved[3] == [0, 0]
+
+
+def test_every_answer_is_paid_for() -> None:
+    snapshot = learner().snapshot()
+    z = FEATURES.features(World(2).encoding())
+    one, three = snapshot.forecasts(z, tokens_in=700), snapshot.forecasts(z, tokens_in=700, choices=3)
+    usd = np.array([0.1e-6, 1e-6, 10e-6])
+    factors = snapshot.billing.predict(length_features(z, 700))
+
+    assert three.cost_usd - one.cost_usd == pytest.approx(factors * usd * 2 * one.tokens_out)
+    assert three.tokens_out.tolist() == one.tokens_out.tolist()
+    assert three.latency_s.tolist() == one.latency_s.tolist()
+
+
+def test_several_answers_in_a_call_are_as_long_as_one() -> None:
+    made = [Learner(features=FEATURES, encoding_dimension=DIMENSION, specs=SPECS) for _ in range(2)]
+    for one in events(World(1), 200):
+        made[0].learn([one])
+        outcome = one.outcome
+        if outcome is not None and outcome.tokens_out is not None:
+            outcome = msgspec.structs.replace(outcome, tokens_out=3 * outcome.tokens_out, choices=3)
+        made[1].learn([msgspec.structs.replace(one, outcome=outcome)])
+    z = FEATURES.features(World(2).encoding())
+    single, several = (one.snapshot().forecasts(z, tokens_in=700) for one in made)
+
+    assert several.tokens_out == pytest.approx(single.tokens_out)
+    assert several.latency_s == pytest.approx(single.latency_s)

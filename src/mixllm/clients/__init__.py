@@ -1,4 +1,4 @@
-"""Calls to LLM endpoints: the HTTP client of the request path, a scripted double, and the parser of event streams.
+"""Calls to LLM endpoints: the HTTP client of the request path, one for other protocols, and a scripted double.
 
 `OpenAIClient` is loaded when it is first asked for, so that this room can be imported without aiohttp.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mixllm.clients.by_provider import ClientByProvider
+from mixllm.clients.litellm_client import LiteLLMClient
 from mixllm.clients.retry_after import retry_after_s
 from mixllm.clients.scripted import ScriptedCall, ScriptedClient, ScriptedReply, ScriptedStream, ScriptStep
 from mixllm.clients.sse import DONE, SSEParser
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DONE",
+    "ClientByProvider",
+    "LiteLLMClient",
     "OpenAIClient",
     "SSEParser",
     "ScriptStep",

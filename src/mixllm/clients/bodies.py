@@ -12,7 +12,7 @@ from mixllm.types import LLMSpec
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["check_event", "check_reply", "read_bounded"]
+__all__ = ["check_event", "check_reply", "ends_response", "read_bounded"]
 
 
 async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int, *, cut: bool = False) -> bytes | None:
@@ -70,6 +70,31 @@ def check_event(spec: LLMSpec, data: bytes) -> None:
         ) from error
     if _only_an_error(envelope):
         raise UpstreamProtocolError(spec.name, "its stream broke off with an error. Try again, or another LLM.")
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_RESPONSE_EVENT = b'"response.'
+_RESPONSE_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+def ends_response(data: bytes) -> bool:
+    """Return whether `data`, an event that `check_event` let pass, is the last one of a stream of the Responses API.
+
+    Examples
+    --------
+    >>> ends_response(b'{"type":"response.completed","response":{}}'), ends_response(b'{"choices":[]}')
+    (True, False)
+    """
+    if _RESPONSE_EVENT not in data:  # as all of other streams, of which this costs next to nothing
+        return False
+    try:
+        return _decode_event(data).type in _RESPONSE_ENDS
+    except msgspec.DecodeError:
+        return False
 
 
 def _only_an_error(envelope: _Envelope) -> bool:

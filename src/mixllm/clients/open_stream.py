@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from mixllm.clients.bodies import check_event
+from mixllm.clients.bodies import check_event, ends_response
 from mixllm.clients.failures import timed_out, translated
 from mixllm.clients.sse import DONE, SSEParser
 from mixllm.errors import InvalidValueError, MissingExtraError, UpstreamProtocolError
@@ -81,7 +81,10 @@ class OpenStream:
             response.close()
 
     def events(self) -> AsyncIterator[bytes]:
-        """Return the iterator of the events' data, ``[DONE]`` included; there is one, however often it is asked for."""
+        """Return the iterator of the events' data, ``[DONE]`` included; there is one, however often it is asked for.
+
+        Streams of the Responses API have no ``[DONE]`` of their own; one follows the event that ends them.
+        """
         return self
 
     def __aiter__(self) -> Self:
@@ -98,6 +101,8 @@ class OpenStream:
             self._ready.clear()
         else:
             check_event(self.spec, data)
+            if ends_response(data):
+                self._ready = deque((DONE,))
         return data
 
     async def _read(self, response: aiohttp.ClientResponse) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mixllm.clients.bodies import check_reply, read_bounded
 from mixllm.clients.failures import timed_out, translated
+from mixllm.clients.keys import key_for
 from mixllm.clients.open_stream import OpenStream
 from mixllm.clients.retry_after import retry_after_s
 from mixllm.clients.sse import DEFAULT_MAX_EVENT_BYTES
@@ -194,7 +195,7 @@ class OpenAIClient:
         headers = {"Accept": accept}
         if self.extra_headers is not None:
             headers.update(self.extra_headers())
-        key = self._key(spec)
+        key = key_for(spec, secrets=self.secrets, environ=self.environ)
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
         response = await self._open_session(spec).post(
@@ -231,21 +232,6 @@ class OpenAIClient:
 
     def _connect_timeout_s(self, spec: LLMSpec) -> float:
         return self.connect_timeout_s if spec.connect_timeout_s is None else spec.connect_timeout_s
-
-    def _key(self, spec: LLMSpec) -> str | None:
-        secret = self.secrets.get(spec.name)
-        if secret is not None:
-            source, key = "secrets", secret.reveal().strip()
-        elif spec.api_key_env is not None:
-            source = f"the environment variable {spec.api_key_env}"
-            key = self.environ.get(spec.api_key_env, "").strip()
-            if not key:
-                raise UpstreamError(spec.name, f"its key is missing. Set {source}.")
-        else:
-            return None
-        if not (key.isascii() and key.isprintable()):
-            raise UpstreamError(spec.name, f"its key holds characters that no header can carry. Correct {source}.")
-        return key
 
     def _open_session(self, spec: LLMSpec) -> aiohttp.ClientSession:
         session = self._session

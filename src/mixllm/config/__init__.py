@@ -2,6 +2,7 @@
 
 from mixllm.config.budget import BudgetConfig, KeyBudgetConfig
 from mixllm.config.calls import BreakerConfig, CallsConfig, HedgeConfig
+from mixllm.config.conversations import ConversationsConfig
 from mixllm.config.key_names import key_name
 from mixllm.config.keys import KeyConfig, KeyScope
 from mixllm.config.pool import ModelEntry, ModelInfo, ModelParams
@@ -29,6 +30,7 @@ __all__ = [
     "BudgetConfig",
     "CallsConfig",
     "Config",
+    "ConversationsConfig",
     "DomainConfig",
     "EncoderConfig",
     "FeedbackConfig",

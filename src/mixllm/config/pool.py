@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mixllm.config.section import Section, check_given
 from mixllm.errors import ConfigError, InvalidValueError
-from mixllm.types import Capability, LLMSpec, Price, Secret
+from mixllm.types import Capability, Endpoint, LLMSpec, Price, Secret
 from mixllm.units import TOKENS_PER_MILLION, fraction, non_negative, positive
 
 __all__ = ["ModelEntry", "ModelInfo", "ModelParams"]
@@ -22,6 +22,24 @@ _PROVIDER_BASES = {
     "xai": "https://api.x.ai/v1",
 }
 """OpenAI-compatible providers that LiteLLM knows by prefix; any other needs an api_base."""
+
+
+_OTHER_PROTOCOLS = frozenset(
+    {"anthropic", "azure", "azure_ai", "bedrock", "cohere", "gemini", "sagemaker", "vertex_ai", "watsonx"}
+)
+"""Providers that are called in their own protocol, through LiteLLM."""
+
+_MODES = {
+    "chat": Endpoint.CHAT,
+    "completion": Endpoint.CHAT,
+    "responses": Endpoint.RESPONSES,
+    "embedding": Endpoint.EMBEDDINGS,
+}
+_PATHS = {
+    "/v1/chat/completions": Endpoint.CHAT,
+    "/v1/responses": Endpoint.RESPONSES,
+    "/v1/embeddings": Endpoint.EMBEDDINGS,
+}
 
 
 class ModelParams(Section, frozen=True, kw_only=True):
@@ -80,7 +98,12 @@ class ModelInfo(Section, frozen=True, kw_only=True):
         Whether its endpoint knows ``stream_options.include_usage``.
     public_score
         Its score in [0, 1] on a public benchmark, the same one for every LLM that has one.
-    id, mode, base_model, max_tokens, max_output_tokens
+    mode
+        What it is called for: ``chat`` (the default), ``responses``, or ``embedding``; nothing is routed to any other.
+    supported_endpoints
+        The same, where it serves several: ``/v1/chat/completions``, ``/v1/responses``, ``/v1/embeddings``; what else
+        is listed is not used.
+    id, base_model, max_tokens, max_output_tokens
         LiteLLM's own; accepted and not used.
     """
 
@@ -97,6 +120,7 @@ class ModelInfo(Section, frozen=True, kw_only=True):
     public_score: float | None = None
     id: str | None = None
     mode: str | None = None
+    supported_endpoints: tuple[str, ...] = ()
     base_model: str | None = None
     max_tokens: int | None = None
     max_output_tokens: int | None = None
@@ -132,16 +156,18 @@ class ModelEntry(Section, frozen=True, kw_only=True):
     def spec(self) -> LLMSpec:
         """Return the entry as an LLM of the pool; raises `ConfigError` where it cannot be one."""
         params, info = self.litellm_params, self.model_info
-        model, api_base = self._endpoint()
+        provider, model, api_base = self._endpoint()
         try:
             return LLMSpec(
                 name=self.model_name,
                 model=model,
                 api_base=api_base,
+                provider=provider,
                 api_key_env=self._key_variable(),
                 price=self._price(),
                 context_window=info.max_input_tokens,
                 capabilities=self._capabilities(),
+                endpoints=self._endpoints(),
                 max_in_flight=params.max_parallel_requests,
                 requests_per_minute=params.rpm,
                 tokens_per_minute=params.tpm,
@@ -170,17 +196,21 @@ class ModelEntry(Section, frozen=True, kw_only=True):
             )
         return variable
 
-    def _endpoint(self) -> tuple[str, str]:
+    def _endpoint(self) -> tuple[str | None, str, str | None]:
+        """Return the provider where it has a protocol of its own, the model's name there, and the endpoint."""
         params = self.litellm_params
         provider, slash, bare = params.model.partition("/")
+        if slash and provider in _OTHER_PROTOCOLS:
+            return provider, bare, None if params.api_base is None else params.api_base.rstrip("/")
         known = bool(slash) and provider in _PROVIDER_BASES
         if params.api_base is not None:
-            return (bare if known else params.model), params.api_base.rstrip("/")
+            return None, (bare if known else params.model), params.api_base.rstrip("/")
         if known:
-            return bare, _PROVIDER_BASES[provider]
+            return None, bare, _PROVIDER_BASES[provider]
+        known_ones = ", ".join(sorted({*_PROVIDER_BASES, *_OTHER_PROTOCOLS}))
         raise ConfigError(
             f"model_list entry {self.model_name!r}: no api_base is given, and {params.model!r} names no provider with "
-            f"a known OpenAI-compatible endpoint ({', '.join(sorted(_PROVIDER_BASES))}). Give litellm_params.api_base."
+            f"a known endpoint ({known_ones}). Give litellm_params.api_base."
         )
 
     def _price(self) -> Price | None:
@@ -191,6 +221,8 @@ class ModelEntry(Section, frozen=True, kw_only=True):
         )
         if tokens_in is None and tokens_out is None:
             return None
+        if info.mode == "embedding":
+            tokens_out = tokens_out or 0.0
         if tokens_in is None or tokens_out is None:
             raise ConfigError(
                 f"model_list entry {self.model_name!r}: input_cost_per_token and output_cost_per_token go together. "
@@ -212,6 +244,13 @@ class ModelEntry(Section, frozen=True, kw_only=True):
             Capability.AUDIO: info.supports_audio_input,
         }
         return frozenset(capability for capability, yes in offered.items() if yes)
+
+    def _endpoints(self) -> frozenset[Endpoint]:
+        info = self.model_info
+        named = frozenset(_PATHS[path] for path in info.supported_endpoints if path in _PATHS)
+        if info.mode is not None:
+            return named | ({_MODES[info.mode]} if info.mode in _MODES else frozenset())
+        return named or frozenset({Endpoint.CHAT})
 
 
 def _per_million(usd_per_token: float | None) -> float | None:

@@ -9,6 +9,7 @@ import msgspec
 
 from mixllm.config.budget import BudgetConfig
 from mixllm.config.calls import CallsConfig
+from mixllm.config.conversations import ConversationsConfig
 from mixllm.config.keys import KeyConfig
 from mixllm.config.pool import ModelEntry
 from mixllm.config.section import Section, check_given
@@ -166,6 +167,8 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         Policies that decide beside it, for comparison.
     out_of_domain
         What is done with queries unlike those that were learned from.
+    conversations
+        How far a conversation stays with its LLM; the gateway's affair.
     """
 
     trade_off: float = msgspec.field(default=1.4, name="lambda")
@@ -185,6 +188,7 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
     policy: PolicyConfig = PolicyConfig()
     shadow: tuple[ShadowConfig, ...] = ()
     out_of_domain: OutOfDomainConfig = OutOfDomainConfig()
+    conversations: ConversationsConfig = ConversationsConfig()
 
     def __post_init__(self) -> None:
         names = [shadow.name for shadow in self.shadow]

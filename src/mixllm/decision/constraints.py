@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from mixllm.types import Forecast, Hold, LLMSpec, Query
+from mixllm.types import Endpoint, Forecast, Hold, LLMSpec, Query
 
-__all__ = ["Refusal", "asks_little", "too_busy", "why_ineligible"]
+__all__ = ["Refusal", "asks_little", "takes_much", "too_busy", "why_ineligible"]
+
+_CHAT = frozenset({Endpoint.CHAT})
 
 
 class Refusal(NamedTuple):
@@ -18,7 +20,7 @@ class Refusal(NamedTuple):
 
 
 def asks_little(query: Query) -> bool:
-    """Return whether nothing but a context window can rule out an LLM for `query`, as with most queries.
+    """Return whether nothing can rule out an LLM that `takes_much` for `query`, as with most queries.
 
     Examples
     --------
@@ -32,7 +34,19 @@ def asks_little(query: Query) -> bool:
         and query.min_quality is None
         and query.max_latency_s is None
         and query.max_ttft_s is None
+        and query.endpoints == _CHAT
     )
+
+
+def takes_much(spec: LLMSpec) -> bool:
+    """Return whether `spec` takes every query that `asks_little`: it chats, and no context window is known.
+
+    Examples
+    --------
+    >>> takes_much(LLMSpec(name="a")), takes_much(LLMSpec(name="a", context_window=8000))
+    (True, False)
+    """
+    return spec.context_window is None and Endpoint.CHAT in spec.endpoints
 
 
 def why_ineligible(
@@ -40,8 +54,8 @@ def why_ineligible(
 ) -> Refusal | None:
     """Return why `spec` cannot take `query`, or None where it can.
 
-    Checked in this order: allowed LLMs, capabilities, context window, cost, quality, deadlines that it cannot meet
-    even without waiting; then what passes with time: that it refuses calls now, its queue, deadlines.
+    Checked in this order: allowed LLMs, endpoints, capabilities, context window, cost, quality, deadlines that it
+    cannot meet even without waiting; then what passes with time: that it refuses calls now, its queue, deadlines.
 
     Parameters
     ----------
@@ -62,6 +76,8 @@ def why_ineligible(
     """
     if query.allowed_llms is not None and spec.name not in query.allowed_llms:
         return Refusal("not among the allowed LLMs")
+    if query.endpoints.isdisjoint(spec.endpoints):
+        return Refusal(f"does not serve {' or '.join(sorted(query.endpoints))}")
     missing = query.needs - spec.capabilities
     if missing:
         return Refusal(f"cannot do {', '.join(sorted(missing))}")

@@ -11,7 +11,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from mixllm.decision.constraints import Refusal, asks_little, too_busy, why_ineligible
+from mixllm.decision.constraints import Refusal, asks_little, takes_much, too_busy, why_ineligible
 from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.out_of_domain import OutOfDomainRule, Outside
 from mixllm.decision.score import ScoreWeights, score
@@ -203,7 +203,7 @@ class DecisionMaker:
         unavailable: Mapping[str, str],
     ) -> tuple[Sequence[int], list[Ineligible]]:
         idle = not unavailable and holds is None and forecasts.wait_s.max(initial=0.0) <= self.max_wait_s
-        if idle and specs and asks_little(query) and all(spec.context_window is None for spec in specs):
+        if idle and specs and asks_little(query) and all(takes_much(spec) for spec in specs):
             return range(len(specs)), []
         eligible: list[int] = []
         failing: list[int] = []

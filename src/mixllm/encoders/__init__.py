@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from mixllm.encoders.bounds import head_and_tail, well_formed
-from mixllm.encoders.messages import last_human_ask, query_from_messages
+from mixllm.encoders.messages import is_tool_result, last_human_ask, query_from_messages
 
 if TYPE_CHECKING:
     from mixllm.encoders.endpoint import EndpointEncoder
@@ -32,6 +32,7 @@ __all__ = [
     "SurfaceEncoder",
     "TransformerEncoder",
     "head_and_tail",
+    "is_tool_result",
     "last_human_ask",
     "query_from_messages",
     "well_formed",

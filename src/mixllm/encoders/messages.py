@@ -11,10 +11,12 @@ from mixllm.encoders.content import Content, json_kind, json_text_chars, read_co
 from mixllm.errors import InvalidValueError
 from mixllm.types import Capability, Query
 
-__all__ = ["last_human_ask", "query_from_messages"]
+__all__ = ["is_tool_result", "last_human_ask", "query_from_messages"]
 
 _HUMAN = "user"
 _PROMPT_ROLES = frozenset({"system", "developer"})
+_TOOL_ROLES = frozenset({"tool", "function"})
+_TOOL_RESULT = "tool_result"
 _ROLES = ("assistant", "developer", "function", "system", "tool", "user")
 _BESIDE_CONTENT = ("refusal", "tool_calls", "function_call")
 _UNPAID_KEYS = frozenset({"id", "type", "index"})
@@ -61,6 +63,28 @@ def last_human_ask(messages: Sequence[Mapping[str, object]]) -> str:
     'Fix the failing test.'
     """
     return _read(messages).ask
+
+
+def is_tool_result(message: Mapping[str, object]) -> bool:
+    """Return whether a message is nothing but the result of a tool: no new wish, an agent goes on.
+
+    Examples
+    --------
+    >>> is_tool_result({"role": "tool", "tool_call_id": "1", "content": "7"})
+    True
+    >>> is_tool_result({"role": "user", "content": [{"type": "tool_result", "content": "7"}]})
+    True
+    >>> is_tool_result({"role": "user", "content": [{"type": "tool_result"}, {"type": "text", "text": "And now?"}]})
+    False
+    """
+    if message.get("role") in _TOOL_ROLES:
+        return True
+    parts = message.get("content")
+    return (
+        isinstance(parts, list)
+        and bool(parts)
+        and all(isinstance(part, Mapping) and part.get("type") == _TOOL_RESULT for part in parts)
+    )
 
 
 def query_from_messages(

@@ -15,6 +15,7 @@ from mixllm.errors import (
     ConflictingEventError,
     DuplicateLLMError,
     InvalidValueError,
+    MissingExtraError,
     MixLLMError,
     NoEligibleLLMError,
     PoolBusyError,
@@ -71,6 +72,7 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (UpstreamError, 502, "upstream_error"),
     (StoreError, 503, "store_unavailable"),
     (StoppingError, 503, "stopping"),
+    (MissingExtraError, 501, "not_installed"),
     (MixLLMError, 500, "internal_error"),
 )
 """First match wins."""

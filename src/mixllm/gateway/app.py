@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from mixllm.config import CallsConfig, GatewayConfig, SignalsConfig
+from mixllm.config import CallsConfig, ConversationsConfig, GatewayConfig, SignalsConfig
 from mixllm.errors import MixLLMError
 from mixllm.gateway.access import KeyGuard
 from mixllm.gateway.answers import error_response, problem
@@ -23,17 +23,21 @@ from mixllm.gateway.budget import get_budget
 from mixllm.gateway.call_metrics import CallMetrics
 from mixllm.gateway.calling import HedgeAllowance
 from mixllm.gateway.chat import chat_completions
+from mixllm.gateway.conversations import ConversationMemory
 from mixllm.gateway.decisions import get_decision, post_route
 from mixllm.gateway.door import Door
+from mixllm.gateway.embeddings import embeddings
 from mixllm.gateway.feedback import post_feedback
 from mixllm.gateway.health import live, metrics, ready
 from mixllm.gateway.judge import Judge
 from mixllm.gateway.keys import KeyRing
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm, update_llm
+from mixllm.gateway.messages import count_tokens, messages
 from mixllm.gateway.metrics import Metrics
 from mixllm.gateway.reload import Reloader, post_reload
 from mixllm.gateway.request_log import RequestLog
+from mixllm.gateway.responses import responses
 from mixllm.gateway.signals import Signals
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.states import get_state, list_states, release_state, roll_back_state
@@ -57,6 +61,7 @@ def create_app(
     llm_keys: LLMKeyRules | None = None,
     signals: SignalsConfig | None = None,
     judge: Judge | None = None,
+    conversations: ConversationsConfig | None = None,
     calls: CallsConfig | None = None,
     reloader: Reloader | None = None,
     tracing: Tracing | None = None,
@@ -79,6 +84,8 @@ def create_app(
         Which events of the traffic count as feedback; None counts none.
     judge
         Judges a share of the answers; it works while the application runs.
+    conversations
+        How far a conversation stays with its LLM; None takes the defaults.
     calls
         How LLMs are called for one request; None takes the defaults.
     reloader
@@ -105,6 +112,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    conversations = conversations or ConversationsConfig()
     gateway_metrics = Metrics(router=router)
     watch = None
     if judge is not None or (signals is not None and signals.implicit):
@@ -118,6 +126,7 @@ def create_app(
         metrics=gateway_metrics,
         llm_keys=llm_keys or LLMKeyRules(),
         watch=watch,
+        conversations=ConversationMemory(config=conversations, clock=router.clock) if conversations.sticky else None,
         calls=calls,
         call_metrics=call_metrics,
         hedges=HedgeAllowance(max_share=calls.hedge.max_share),
@@ -132,11 +141,15 @@ def create_app(
     return front
 
 
-_CALLING = ("/v1/chat/completions",)
+_CALLING = ("/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses")
 """The paths that call LLMs."""
 
 _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("POST", "/v1/chat/completions", chat_completions),
+    ("POST", "/v1/embeddings", embeddings),
+    ("POST", "/v1/messages", messages),
+    ("POST", "/v1/messages/count_tokens", count_tokens),
+    ("POST", "/v1/responses", responses),
     ("POST", "/v1/feedback", post_feedback),
     ("POST", "/v1/route", post_route),
     ("GET", "/v1/decisions/{decision_id}", get_decision),

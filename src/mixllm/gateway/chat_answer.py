@@ -12,7 +12,7 @@ from mixllm.errors import UpstreamError, UpstreamProtocolError
 from mixllm.gateway.answers import error_event, error_response, raw_response
 from mixllm.gateway.calling import Attempt, Calls, StreamedAnswer
 from mixllm.gateway.requests import ChatRequest
-from mixllm.gateway.usage import Usage, read_answer, read_chunk, with_model
+from mixllm.gateway.usage import Usage
 from mixllm.interfaces import UpstreamReply
 from mixllm.types import OutcomeStatus
 
@@ -35,12 +35,16 @@ class ChatAnswer:
     def __init__(self, *, chat: ChatRequest, calls: Calls) -> None:
         self.chat = chat
         self.calls = calls
+        self.dialect = chat.dialect
         self.watched = calls.watched
+        self.llm: str | None = None
+        """The LLM that answered; None: none has."""
 
     async def respond(self) -> Response:
         """Call LLMs and answer; what fails before the answer's first byte becomes an error with a status."""
         try:
             attempt = await self.calls.reach()
+            self.llm = attempt.spec.name
             if attempt.reply is not None:
                 return self._whole(attempt, attempt.reply)
             assert attempt.events is not None
@@ -63,12 +67,13 @@ class ChatAnswer:
             raise
 
     def _whole(self, attempt: Attempt, reply: UpstreamReply) -> Response:
-        answer = read_answer(reply.body)
+        answer = self.dialect.read_answer(reply.body)
         attempt.record(OutcomeStatus.OK, usage=answer.usage, ended_s=attempt.delivered_s)
         if self.watched is not None:
             self.watched.read_body(reply.body)
             self.watched.answered(answer.usage)
-        content = reply.body if answer.model == attempt.spec.name else with_model(reply.body, attempt.spec.name)
+        name = attempt.spec.name
+        content = reply.body if answer.model == name else self.dialect.named(reply.body, name)
         headers = self.calls.headers(attempt)
         cost_usd = self.calls.cost_usd
         if cost_usd is not None:
@@ -82,13 +87,13 @@ class ChatAnswer:
         name = attempt.spec.name
         try:
             while data != _DONE:
-                chunk = read_chunk(data)
+                chunk = self.dialect.read_event(data)
                 chunks += bool(chunk.choices)
                 usage = chunk.usage or usage
                 if self.watched is not None and chunk.choices:
                     self.watched.read_choices(chunk.choices)
                 if chunk.choices or chunk.usage is None or self.chat.wants_usage:
-                    yield _event(_named(data, chunk.model, name))
+                    yield self.dialect.event(self._named(data, chunk.model, name))
                 data = await anext(events, _DONE)
         except UpstreamError as error:
             attempt.broke(error, usage=usage)
@@ -98,23 +103,17 @@ class ChatAnswer:
         attempt.record(OutcomeStatus.OK, usage=usage, chunks=chunks)
         if self.watched is not None:
             self.watched.answered(usage)
-        yield _event(_DONE)
+        yield self.dialect.event(_DONE)
+
+    def _named(self, data: bytes, model: str | None, name: str) -> bytes:
+        if model is None or model == name:
+            return data
+        try:
+            return self.dialect.named(data, name)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UpstreamProtocolError(name, "its stream holds an event that is not UTF-8.") from error
 
 
 async def _leave(attempt: Attempt) -> None:
     attempt.record(OutcomeStatus.CANCELLED)
     await attempt.close()
-
-
-def _named(data: bytes, model: str | None, name: str) -> bytes:
-    if model is None or model == name:
-        return data
-    try:
-        return with_model(data, name)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UpstreamProtocolError(name, "its stream holds an event that is not UTF-8.") from error
-
-
-def _event(data: bytes) -> bytes:
-    # What an endpoint sent over several lines has to stay on lines of data.
-    return b"data: " + (data.replace(b"\n", b"\ndata: ") if b"\n" in data else data) + b"\n\n"

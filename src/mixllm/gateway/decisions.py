@@ -11,6 +11,7 @@ from mixllm.errors import UnknownDecisionError
 from mixllm.gateway.access import key_of
 from mixllm.gateway.answers import json_response
 from mixllm.gateway.bodies import read_fields
+from mixllm.gateway.chat import conversation_of
 from mixllm.gateway.deciding import decide
 from mixllm.gateway.elsewhere import once_known
 from mixllm.gateway.requests import read_chat_request
@@ -28,7 +29,8 @@ async def post_route(request: Request) -> Response:
         key=key_of(request),
         routing_only=True,
     )
-    return json_response(await decide(router, chat, expect_outcome=False))
+    conversation = conversation_of(request, chat)
+    return json_response(await decide(router, chat, expect_outcome=False, conversation=conversation))
 
 
 async def get_decision(request: Request) -> Response:

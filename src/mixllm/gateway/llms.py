@@ -62,7 +62,7 @@ async def add_llm(request: Request) -> Response:
     """Add an LLM, given as an entry of ``model_list`` or as a spec."""
     tree = await read_object(request, dict[str, Any])
     spec = _read_spec(tree)
-    if spec.api_base is None:
+    if spec.api_base is None and spec.provider is None:
         raise InvalidBodyError("api_base is missing: the gateway has to know where to call the LLM.", param="api_base")
     audit_details(request, llm=spec.name, api_base=spec.api_base, api_key_env=spec.api_key_env)
     state_of(request).llm_keys.check(spec)
@@ -79,7 +79,7 @@ async def update_llm(request: Request) -> Response:
     spec = _read_fields(_merged(msgspec.to_builtins(before), changes))
     if spec.name != before.name:
         raise InvalidBodyError("An LLM's name cannot be changed. Add it under the new name.", param="name")
-    if spec.api_base is None:
+    if spec.api_base is None and spec.provider is None:
         raise InvalidBodyError("api_base is missing: the gateway has to know where to call the LLM.", param="api_base")
     audit_details(request, api_base=spec.api_base, api_key_env=spec.api_key_env)
     state.llm_keys.check(spec)

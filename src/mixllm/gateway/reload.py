@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mixllm.assembly import PoolDifference, Router, build_limits
-from mixllm.clients import OpenAIClient
+from mixllm.clients import ClientByProvider
 from mixllm.config import CallsConfig, Config
 from mixllm.config.section import Section
 from mixllm.errors import ConfigError, MixLLMError
@@ -118,7 +118,7 @@ class Reloader:
         config: Config,
         environ: Mapping[str, str],
         router: Router,
-        client: OpenAIClient,
+        client: ClientByProvider,
     ) -> None:
         self._read = read
         self._started = config

@@ -7,19 +7,31 @@ from typing import Any
 
 import msgspec
 
-from mixllm.encoders import query_from_messages
+from mixllm.encoders import is_tool_result, query_from_messages
 from mixllm.gateway.bodies import InvalidBodyError, decode
+from mixllm.gateway.dialect import CHAT, Dialect
 from mixllm.gateway.keys import NOBODY, AccessKey
 from mixllm.gateway.permissions import within
-from mixllm.gateway.profiles import AUTO, read_profile
+from mixllm.gateway.profiles import AUTO, Profile, read_profile
 from mixllm.types import Capability, LLMSpec, Query
 
-__all__ = ["ChatRequest", "read_chat_request"]
+__all__ = [
+    "OWN_FIELD",
+    "ChatRequest",
+    "Wishes",
+    "check_count",
+    "optional_field",
+    "read_chat_request",
+    "read_model",
+    "read_wishes",
+    "wishful",
+]
 
-_OWN_FIELD = "mixllm"
+OWN_FIELD = "mixllm"
 """Field of the body that speaks to the gateway; it is not passed on."""
 
 _HUMAN = "user"
+_MAX_CHOICES = 1024
 
 _MAX_MESSAGES = 10_000
 
@@ -33,6 +45,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     min_quality: float | None = None
     max_latency_s: float | None = None
     max_ttft_s: float | None = None
+    sticky: bool = True
 
 
 class _AnswerFormat(msgspec.Struct, frozen=True):
@@ -64,6 +77,12 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         Whether it wants the usage at the end of the stream.
     ends_with_user
         Whether the last message is a user's.
+    ends_with_tool
+        Whether the last message is the result of a tool: an agent goes on.
+    sticky
+        Whether the conversation so far may count.
+    dialect
+        The endpoint that it is for, and how its answers are read.
     """
 
     fields: dict[str, msgspec.Raw]
@@ -72,17 +91,15 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     wants_usage: bool
     ends_with_user: bool = True
-
-    @property
-    def path(self) -> str:
-        """Where endpoints take it."""
-        return "/chat/completions"
+    ends_with_tool: bool = False
+    sticky: bool = True
+    dialect: Dialect = CHAT
 
     def body_for(self, spec: LLMSpec) -> bytes:
         """Return the body for `spec`: as it came, with its model's name and a wish for the stream's usage."""
         fields = dict(self.fields)
         fields["model"] = msgspec.Raw(msgspec.json.encode(spec.upstream_model))
-        if self.stream and spec.stream_usage and not self.wants_usage:
+        if self.stream and self.dialect is CHAT and spec.stream_usage and not self.wants_usage:
             fields["stream_options"] = self._options_with_usage()
         return msgspec.json.encode(fields)
 
@@ -115,38 +132,52 @@ def read_chat_request(
     ForbiddenLLMError
         Where it names an LLM that its key may not use.
     """
-    model = _model(fields, default=AUTO if routing_only else None)
+    model = read_model(fields, default=AUTO if routing_only else None)
     profile = read_profile(model, trade_off=trade_off)
-    wishes = decode(fields[_OWN_FIELD], Wishes, field=_OWN_FIELD) if _OWN_FIELD in fields else Wishes()
-    options = _optional(fields, "stream_options", _StreamOptions)
+    wishes = read_wishes(fields)
+    options = optional_field(fields, "stream_options", _StreamOptions)
     messages = _messages(fields)
-    stream: bool = _optional(fields, "stream", bool) or False
-    query = query_from_messages(
-        messages,
-        needs=_needs(fields),
-        max_tokens_out=_max_tokens_out(fields),
-        allowed_llms=wishes.allowed_llms,
-        max_cost_usd=wishes.max_cost_usd,
-        min_quality=wishes.min_quality,
-        max_latency_s=wishes.max_latency_s,
-        max_ttft_s=wishes.max_ttft_s,
-        streamed=stream,
-        trade_off=wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None),
-    )
-    if profile is not None and profile.deadline_s is not None:
-        query = msgspec.structs.replace(query, deadline_s=profile.deadline_s)
+    stream: bool = optional_field(fields, "stream", bool) or False
+    query = query_from_messages(messages, needs=_needs(fields), max_tokens_out=_max_tokens_out(fields), streamed=stream)
+    query = msgspec.structs.replace(wishful(query, wishes, profile), choices=_choices(fields))
     query, llm = within(key, query, llm=model if profile is None else None, trade_off=trade_off)
     return ChatRequest(
-        fields={name: raw for name, raw in fields.items() if name != _OWN_FIELD},
+        fields={name: raw for name, raw in fields.items() if name != OWN_FIELD},
         query=query,
         llm=llm,
         stream=stream,
         wants_usage=bool(options and options.include_usage),
         ends_with_user=messages[-1]["role"] == _HUMAN,  # query_from_messages has seen to it that there is one
+        ends_with_tool=is_tool_result(messages[-1]),
+        sticky=wishes.sticky,
     )
 
 
-def _model(fields: Mapping[str, msgspec.Raw], *, default: str | None) -> str:
+def wishful(query: Query, wishes: Wishes, profile: Profile | None) -> Query:
+    """Return `query` with what the request wishes for; its own λ goes before the profile's.
+
+    Whoever asks may be bound: what comes of it has to go through `mixllm.gateway.permissions.within`.
+    """
+    trade_off = wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None)
+    return msgspec.structs.replace(
+        query,
+        allowed_llms=wishes.allowed_llms,
+        max_cost_usd=wishes.max_cost_usd,
+        min_quality=wishes.min_quality,
+        max_latency_s=wishes.max_latency_s,
+        max_ttft_s=wishes.max_ttft_s,
+        trade_off=trade_off,
+        deadline_s=profile.deadline_s if profile else None,
+    )
+
+
+def read_wishes(fields: Mapping[str, msgspec.Raw]) -> Wishes:
+    """Return the constraints for this request alone; raises `InvalidBodyError` where they mean nothing."""
+    return decode(fields[OWN_FIELD], Wishes, field=OWN_FIELD) if OWN_FIELD in fields else Wishes()
+
+
+def read_model(fields: Mapping[str, msgspec.Raw], *, default: str | None = None) -> str:
+    """Return the name of the LLM, or of the routing model; raises `InvalidBodyError` where there is none."""
     model = decode(fields["model"], str, field="model") if "model" in fields else default
     if model:
         return model
@@ -155,31 +186,38 @@ def _model(fields: Mapping[str, msgspec.Raw], *, default: str | None) -> str:
     )
 
 
+def check_count(fields: Mapping[str, msgspec.Raw], name: str) -> None:
+    """Raise `InvalidBodyError` where the list of that name is longer than any conversation.
+
+    It is called before they are decoded: each message becomes many times as large as it was sent.
+    """
+    raw = fields.get(name, msgspec.Raw(b"[]"))
+    if bytes(raw).count(b"{") > _MAX_MESSAGES and len(decode(raw, list[msgspec.Raw], field=name)) > _MAX_MESSAGES:
+        raise InvalidBodyError(f"{name} holds more than {_MAX_MESSAGES} messages. Shorten it.", param=name)
+
+
 def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, Any]]:
     if "messages" not in fields:
         raise InvalidBodyError("messages is missing. Send the conversation as a list of messages.", param="messages")
-    raw = fields["messages"]
-    if bytes(raw).count(b"{") > _MAX_MESSAGES and len(decode(raw, list[msgspec.Raw], field="messages")) > _MAX_MESSAGES:
-        # Before they are decoded: each becomes many times as large as it was sent.
-        raise InvalidBodyError(f"messages holds more than {_MAX_MESSAGES} messages. Shorten it.", param="messages")
-    return decode(raw, _MESSAGES, field="messages")
+    check_count(fields, "messages")
+    return decode(fields["messages"], _MESSAGES, field="messages")
 
 
 def _needs(fields: Mapping[str, msgspec.Raw]) -> frozenset[Capability]:
     needs = set()
-    if _optional(fields, "tools", list[msgspec.Raw]) or _optional(fields, "functions", list[msgspec.Raw]):
+    if optional_field(fields, "tools", list[msgspec.Raw]) or optional_field(fields, "functions", list[msgspec.Raw]):
         needs.add(Capability.TOOLS)
-    answer_format = _optional(fields, "response_format", _AnswerFormat)
+    answer_format = optional_field(fields, "response_format", _AnswerFormat)
     if answer_format and answer_format.type in {"json_object", "json_schema"}:
         needs.add(Capability.JSON)
-    if "audio" in (_optional(fields, "modalities", list[str]) or []):
+    if "audio" in (optional_field(fields, "modalities", list[str]) or []):
         needs.add(Capability.AUDIO)
     return frozenset(needs)
 
 
 def _max_tokens_out(fields: Mapping[str, msgspec.Raw]) -> int | None:
     for name in ("max_completion_tokens", "max_tokens"):
-        limit: int | None = _optional(fields, name, int)
+        limit: int | None = optional_field(fields, name, int)
         if limit is not None:
             if limit < 1:
                 raise InvalidBodyError(f"{name} must be >= 1; got {limit}.", param=name)
@@ -187,5 +225,12 @@ def _max_tokens_out(fields: Mapping[str, msgspec.Raw]) -> int | None:
     return None
 
 
-def _optional(fields: Mapping[str, msgspec.Raw], name: str, kind: Any) -> Any:
+def _choices(fields: Mapping[str, msgspec.Raw]) -> int:
+    choices: int | None = optional_field(fields, "n", int)
+    # What is no number of answers is for the endpoint to refuse.
+    return choices if choices is not None and 1 <= choices <= _MAX_CHOICES else 1
+
+
+def optional_field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any) -> Any:
+    """Return a field as a `kind`, None where it is null or missing; raises `InvalidBodyError` naming it."""
     return decode(fields[name], kind | None, field=name) if name in fields else None

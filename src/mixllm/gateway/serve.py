@@ -15,7 +15,7 @@ import numpy as np
 import uvicorn
 
 from mixllm.assembly import Router
-from mixllm.clients import OpenAIClient
+from mixllm.clients import ClientByProvider, LiteLLMClient, OpenAIClient
 from mixllm.config import Config
 from mixllm.errors import ConfigError
 from mixllm.gateway.access import check_exposure
@@ -26,7 +26,9 @@ from mixllm.gateway.keys import key_ring
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.reload import Reloader
 from mixllm.gateway.tracing import TracedClient, Tracing
+from mixllm.interfaces import LLMClient
 from mixllm.registry import SharedTraffic, can_share
+from mixllm.types import Secret
 
 __all__ = ["listen", "serve", "url_of"]
 
@@ -73,14 +75,9 @@ def serve(
         _sharing(config, router),
     ):
         tracing = None if config.telemetry.otlp_endpoint is None else Tracing(config.telemetry)
-        client = OpenAIClient(
-            environ=environ,
-            secrets=config.secrets(),
-            connect_timeout_s=config.gateway.connect_timeout_s,
-            extra_headers=None if tracing is None else tracing.outgoing_headers,
-        )
+        client = _client(config, environ, config.secrets(), tracing)
         # A client of its own: no literal key of the pool is known to it, whatever an LLM of the pool is called.
-        judge_client = OpenAIClient(environ=environ, connect_timeout_s=config.gateway.connect_timeout_s)
+        judge_client = _client(config, environ, {})
         reloader = None
         if read_again is not None:
             reloader = Reloader(read=read_again, config=config, environ=environ, router=router, client=client)
@@ -92,6 +89,7 @@ def serve(
             llm_keys=LLMKeyRules.from_config(config),
             signals=config.signals,
             judge=_judge(config, router, judge_client),
+            conversations=config.routing.conversations,
             calls=config.calls,
             reloader=reloader,
             tracing=tracing,
@@ -134,6 +132,20 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def _client(
+    config: Config, environ: Mapping[str, str], secrets: Mapping[str, Secret], tracing: Tracing | None = None
+) -> ClientByProvider:
+    return ClientByProvider(
+        openai=OpenAIClient(
+            environ=environ,
+            secrets=secrets,
+            connect_timeout_s=config.gateway.connect_timeout_s,
+            extra_headers=None if tracing is None else tracing.outgoing_headers,
+        ),
+        others=LiteLLMClient(environ=environ, secrets=secrets),
+    )
+
+
 @contextlib.contextmanager
 def _sharing(config: Config, router: Router) -> Iterator[None]:
     """See what other gateways on the same store file do, and have them see this one, while the context is open."""
@@ -152,14 +164,14 @@ def _sharing(config: Config, router: Router) -> Iterator[None]:
         shared.close()
 
 
-def _judge(config: Config, router: Router, client: OpenAIClient) -> Judge | None:
+def _judge(config: Config, router: Router, client: LLMClient) -> Judge | None:
     if config.judge is None:
         return None
     return Judge(router=router, client=client, config=config.judge, rng=np.random.default_rng())
 
 
 async def _run(
-    server: uvicorn.Server, clients: Sequence[OpenAIClient], listener: socket.socket, reloader: Reloader | None
+    server: uvicorn.Server, clients: Sequence[LLMClient], listener: socket.socket, reloader: Reloader | None
 ) -> None:
     try:
         if reloader is not None and hasattr(signal, "SIGHUP"):

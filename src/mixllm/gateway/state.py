@@ -16,6 +16,7 @@ from mixllm.router import RouterCore
 
 if TYPE_CHECKING:
     from mixllm.gateway.calling.hedging import HedgeAllowance
+    from mixllm.gateway.conversations import ConversationMemory
     from mixllm.gateway.reload import Reloader
     from mixllm.gateway.watching import Watch
 
@@ -35,6 +36,7 @@ class GatewayState:
     call_metrics: CallMetrics
     hedges: HedgeAllowance
     watch: Watch | None = None
+    conversations: ConversationMemory | None = None
     reloader: Reloader | None = None
 
 

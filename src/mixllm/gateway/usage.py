@@ -6,21 +6,35 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
-__all__ = ["Answer", "Chunk", "Usage", "read_answer", "read_chunk", "with_model"]
+__all__ = [
+    "MAX_TOKENS",
+    "Answer",
+    "Chunk",
+    "InDetails",
+    "OutDetails",
+    "Usage",
+    "read_answer",
+    "read_chunk",
+    "with_model",
+]
 
-_MAX_TOKENS = 100_000_000
+MAX_TOKENS = 100_000_000
 """No call has more; a larger count is the endpoint's mistake, and would spoil what is learned of costs."""
 
 _MAX_COST_USD = 10_000.0
 
-_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_MAX_TOKENS)]
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
 
 
-class _InDetails(msgspec.Struct, frozen=True):
+class InDetails(msgspec.Struct, frozen=True):
+    """Prompt tokens of a special kind."""
+
     cached_tokens: _Count | None = 0
 
 
-class _OutDetails(msgspec.Struct, frozen=True):
+class OutDetails(msgspec.Struct, frozen=True):
+    """Answer tokens of a special kind."""
+
     reasoning_tokens: _Count | None = 0
 
 
@@ -29,8 +43,8 @@ class Usage(msgspec.Struct, frozen=True):
 
     prompt_tokens: _Count | None = None
     completion_tokens: _Count | None = None
-    prompt_tokens_details: _InDetails | None = None
-    completion_tokens_details: _OutDetails | None = None
+    prompt_tokens_details: InDetails | None = None
+    completion_tokens_details: OutDetails | None = None
     cost: Any = None  # an object at some providers, which must not hide the tokens
 
     @property

@@ -50,12 +50,13 @@ def teach_call(
         Where a fact is out of range.
     """
     tokens_out = outcome.tokens_out or 0
+    length = round(tokens_out / outcome.choices)  # of one answer; they are written side by side
     extended = length_features(features, tokens_in)
     if outcome.latency_s is not None:  # Before its length is learned: spreads are those of forecasts.
         expected, length_log_std = model.length.log_spread(extended)
         call = TimedCall(
             latency_s=outcome.latency_s,
-            tokens_out=tokens_out,
+            tokens_out=length,
             tokens_in=tokens_in,
             ttft_s=outcome.ttft_s,
             streamed=outcome.streamed or outcome.ttft_s is not None,
@@ -68,7 +69,7 @@ def teach_call(
             length_log_std=length_log_std,
         )
         teach_times(model, features, call)
-    model.length.update(extended, tokens_out)
+    model.length.update(extended, length)
     if price is None or outcome.cost_usd is None:
         return
     # The forecast prices the tokens that the decision saw: how the LLM itself counts them is in the factor.

@@ -22,7 +22,7 @@ from mixllm.predictors import (
     length_features,
     tokens_of_lognormal,
 )
-from mixllm.types import LLMSpec, Price
+from mixllm.types import LLMSpec, Price, WarmPrefix
 from mixllm.units import TOKENS_PER_MILLION
 
 __all__ = ["DEADLINE_QUANTILE", "Snapshot"]
@@ -139,6 +139,8 @@ class Snapshot:
         streamed: bool = False,
         now_s: float | None = None,
         tail: float = DEADLINE_QUANTILE,
+        warm: WarmPrefix | None = None,
+        choices: int = 1,
     ) -> Forecasts:
         """Return what each LLM is expected to do, in the order of `specs`.
 
@@ -160,6 +162,10 @@ class Snapshot:
             Unix time; None: the time of the newest call.
         tail
             The probability with which the tails of latency are to hold, in (0, 1).
+        warm
+            What one LLM may have in its cache of the prompt; None: nothing.
+        choices
+            How many answers are wanted; their length is that of one, their cost that of all.
 
         Notes
         -----
@@ -187,14 +193,16 @@ class Snapshot:
             now_s=now_s,
             tail=tail,
         )
-        cost_usd = billed * (tokens_in * usd_in + tokens * usd_out)
+        cost_usd = billed * (tokens_in * usd_in + choices * tokens * usd_out)
+        if warm is not None:
+            cost_usd -= billed * self._saved_usd(warm, tokens_in)
         return Forecasts(
             quality=np.minimum(np.maximum(quality, 0.0), 1.0),
             quality_std=quality_std,
             tokens_out=tokens,
             tokens_out_std=tokens_std,
             cost_usd=cost_usd,
-            cost_usd_std=np.hypot(billed * tokens_std * usd_out, cost_usd * self._billing_spread),
+            cost_usd_std=np.hypot(billed * choices * tokens_std * usd_out, cost_usd * self._billing_spread),
             ttft_s=times.ttft_s,
             ttft_s_std=times.ttft_s_std,
             wait_s=times.wait_s,
@@ -222,6 +230,16 @@ class Snapshot:
         if max_tokens_out is not None:
             tokens, std = np.minimum(tokens, float(max_tokens_out)), np.minimum(std, float(max_tokens_out))
         return np.asarray(tokens, np.float64), np.asarray(std, np.float64), log_variance
+
+    def _saved_usd(self, warm: WarmPrefix, tokens_in: int) -> NDArray[np.float64]:
+        """Return what each LLM charges less for what it has in its cache, shape (K,)."""
+        saved = np.zeros(len(self.specs))
+        for row, spec in enumerate(self.specs):
+            cached_usd = _price(spec).usd_per_million_tokens_cached_in
+            if spec.name == warm.llm and cached_usd is not None:
+                rate = max(_price(spec).usd_per_million_tokens_in - cached_usd, 0.0) / TOKENS_PER_MILLION
+                saved[row] = rate * min(warm.tokens, tokens_in)
+        return saved
 
 
 def _price(spec: LLMSpec) -> Price:

@@ -211,6 +211,8 @@ class PlannedReply:
 def plan_reply(request: ChatRequest, answer: RecordedAnswer, *, empty: bool = False) -> PlannedReply:
     """Return the reply to `request`: the recorded answer, cut where the request limits it, or a function call.
 
+    Where the request wants JSON of a schema, it is an example of that instead of the recorded text.
+
     Parameters
     ----------
     request
@@ -224,8 +226,11 @@ def plan_reply(request: ChatRequest, answer: RecordedAnswer, *, empty: bool = Fa
     finish_reason: Literal["stop", "length", "tool_calls"] = "stop"
     function, arguments = _function_call(request)
     limit = request.token_limit()
+    schema = request.answer_schema()
     if function is not None:
         text, finish_reason = arguments, "tool_calls"
+    elif schema is not None and not empty:
+        text = _encode(_arguments(schema, request.question()[0])).decode()
     elif empty:
         text, tokens_out, latency_s = "", 0, answer.ttft_s
     elif limit is not None and limit < tokens_out:

@@ -48,6 +48,15 @@ class _ToolChoice(msgspec.Struct):
     function: _Function | None = None
 
 
+class _Schema(msgspec.Struct):
+    schema: dict[str, Any] | None = None
+
+
+class _ResponseFormat(msgspec.Struct):
+    type: str
+    json_schema: _Schema | None = None
+
+
 class ChatRequest(msgspec.Struct):
     """The fields of a request that change the answer; all others are let through unread."""
 
@@ -60,6 +69,7 @@ class ChatRequest(msgspec.Struct):
     max_completion_tokens: int | None = None
     tools: list[_Tool] | None = None
     tool_choice: str | _ToolChoice | None = None
+    response_format: _ResponseFormat | None = None
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -87,6 +97,13 @@ class ChatRequest(msgspec.Struct):
     def functions(self) -> list[_Function]:
         """Return the functions among the tools."""
         return [tool.function for tool in self.tools or () if tool.function is not None]
+
+    def answer_schema(self) -> dict[str, Any] | None:
+        """Return the JSON schema that the answer has to fit; None where it may be any text."""
+        wanted = self.response_format
+        if wanted is None or wanted.type != "json_schema" or wanted.json_schema is None:
+            return None
+        return wanted.json_schema.schema
 
     def token_limit(self) -> int | None:
         """Return the request's limit on the answer's tokens."""

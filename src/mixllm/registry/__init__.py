@@ -1,7 +1,8 @@
-"""The pool: which LLMs there are, what they cost, how busy each is, what it refuses, and which of them fail."""
+"""The pool: what LLMs cost, how busy each is, what it refuses, which of them fail, and what each was last asked."""
 
 from mixllm.registry.breaker import BreakerRules, BreakerState, BreakerStatus
 from mixllm.registry.breakers import Breakers
+from mixllm.registry.conversations import Conversations, Turn
 from mixllm.registry.in_flight import CallUnderWay, InFlight
 from mixllm.registry.prices import listed_price, priced
 from mixllm.registry.shared_traffic import SharedTraffic, can_share
@@ -13,10 +14,12 @@ __all__ = [
     "BreakerStatus",
     "Breakers",
     "CallUnderWay",
+    "Conversations",
     "InFlight",
     "OtherTraffic",
     "SharedTraffic",
     "Traffic",
+    "Turn",
     "can_share",
     "listed_price",
     "priced",

@@ -45,6 +45,8 @@ def foresee(
         streamed=query.streamed,
         now_s=now_s,
         tail=tail,
+        warm=query.warm,
+        choices=query.choices,
     )
     return Foreseen(counts, holds, forecasts)
 

@@ -11,9 +11,10 @@ from mixllm.errors import UpstreamError, UpstreamTimeoutError
 from mixllm.gateway.calling.faults import Blame, Fault, RequestTimeoutError, fault_of
 from mixllm.gateway.calling.lineup import Turn
 from mixllm.gateway.calling.outgoing import Outgoing
+from mixllm.gateway.dialect import EMBEDDINGS
 from mixllm.gateway.refusals import tell_refusal
 from mixllm.gateway.state import GatewayState
-from mixllm.gateway.usage import Usage, read_answer
+from mixllm.gateway.usage import Usage
 from mixllm.interfaces import UpstreamReply
 from mixllm.types import Decision, Outcome, OutcomeStatus
 
@@ -95,7 +96,7 @@ class Attempt:
         self.called_s = time.perf_counter()
         limit_s, own = self._limit_s(left_s)
         if limit_s is None:
-            self.reply = await self.state.client.complete(self.spec, path=self.request.path, body=body)
+            self.reply = await self.state.client.complete(self.spec, path=self.request.dialect.path, body=body)
         else:
             try:
                 async with asyncio.timeout(limit_s):
@@ -124,7 +125,7 @@ class Attempt:
         await self.close()
         if self.outcome is None:
             # An answer that is there is billed as it says; of any other the prompt at least has been read.
-            usage = None if self.reply is None else read_answer(self.reply.body).usage
+            usage = None if self.reply is None else self.request.dialect.read_answer(self.reply.body).usage
             price = self.spec.price
             estimate_usd = None
             if price is not None and (usage is None or usage.prompt_tokens is None):
@@ -177,11 +178,12 @@ class Attempt:
                 tokens_out=tokens_out,
                 cached_tokens_in=usage.cached_tokens_in if usage else 0,
                 reasoning_tokens=usage.reasoning_tokens if usage else 0,
-                cost_usd=usage.cost_usd if usage else estimated_usd,
+                cost_usd=self._cost_usd(usage) if usage else estimated_usd,
                 cost_estimated=estimated_usd is not None,
                 latency_s=(ended_s or time.perf_counter()) - self.called_s,
                 ttft_s=first_s - self.called_s if streamed and first_s is not None else None,
                 streamed=streamed,
+                choices=self.request.query.choices,
                 attempt=self.number,
                 error=error,
             ),
@@ -191,8 +193,15 @@ class Attempt:
             self.state.router.breakers.ended(self.spec.name, began_s=self._began_s)
         self.state.metrics.observe(self.outcome)
 
+    def _cost_usd(self, usage: Usage) -> float | None:
+        """Return the billed cost; None where the tokens have to tell it, which an embedding's prompt alone does."""
+        price = self.spec.price
+        if usage.cost_usd is None and self.request.dialect is EMBEDDINGS and price is not None and usage.prompt_tokens:
+            return price.cost_usd(tokens_in=usage.prompt_tokens, tokens_out=0)
+        return usage.cost_usd
+
     async def _call(self, body: bytes) -> None:
-        client, path = self.state.client, self.request.path
+        client, path = self.state.client, self.request.dialect.path
         if self._held is None:
             self.reply = await client.complete(self.spec, path=path, body=body)
             return

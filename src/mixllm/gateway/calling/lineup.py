@@ -117,7 +117,7 @@ class Lineup:
             if candidate.llm in self._tried or not self._in_time(candidate, elapsed_s):
                 continue
             spec = self._current(candidate.llm)
-            if spec is None or not self._large_enough(spec) or self._held_s(spec) > 0:
+            if spec is None or not self._suits(spec) or self._held_s(spec) > 0:
                 continue
             began_s = self._breakers.begin(spec.name, anyway=anyway)
             if began_s is not None:
@@ -174,7 +174,9 @@ class Lineup:
         first_s = math.inf if query.max_ttft_s is None else query.max_ttft_s
         return elapsed_s + forecast.latency_s.mean <= latest_s and elapsed_s + forecast.ttft_s.mean <= first_s
 
-    def _large_enough(self, spec: LLMSpec) -> bool:
+    def _suits(self, spec: LLMSpec) -> bool:
+        if self._query.endpoints.isdisjoint(spec.endpoints):
+            return False  # The request has the form that suits the LLM that was chosen.
         return not self._too_small or spec.context_window is None or spec.context_window > self._too_small
 
     def _current(self, llm: str) -> LLMSpec | None:

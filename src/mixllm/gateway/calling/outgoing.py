@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from mixllm.gateway.dialect import Dialect
 from mixllm.types import LLMSpec, Query
 
 __all__ = ["Outgoing"]
@@ -13,8 +14,8 @@ class Outgoing(Protocol):
     """A request as it goes out to LLMs."""
 
     @property
-    def path(self) -> str:
-        """Path at the endpoint, after its ``api_base``."""
+    def dialect(self) -> Dialect:
+        """The path at the endpoint, and how its answers are read."""
 
     @property
     def stream(self) -> bool:

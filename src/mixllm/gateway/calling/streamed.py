@@ -57,7 +57,7 @@ class StreamedAnswer(StreamingResponse):
         super().__init__(content, media_type="text/event-stream", headers=headers)
         self._close = close
         self._max_s = max_s
-        self._last_words = last_words
+        self.last_words = last_words
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -79,4 +79,4 @@ class StreamedAnswer(StreamingResponse):
     async def _end(self, send: Send, error: Exception) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORD_S):
-                await send({"type": "http.response.body", "body": self._last_words(error), "more_body": False})
+                await send({"type": "http.response.body", "body": self.last_words(error), "more_body": False})
