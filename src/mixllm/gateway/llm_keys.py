@@ -21,12 +21,12 @@ class LLMKeyRules:
     ----------
     variables
         Environment variables that they may name.
-    literal_bases
-        For each LLM whose key is written in the configuration, the only endpoint that may get it.
+    literal_places
+        For each LLM whose key is written in the configuration, the only provider and endpoint that may get it.
     """
 
     variables: frozenset[str] = frozenset()
-    literal_bases: Mapping[str, str | None] = field(default_factory=dict)
+    literal_places: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -36,7 +36,7 @@ class LLMKeyRules:
         return cls(
             variables=frozenset(config.gateway.llm_key_variables)
             | {spec.api_key_env for spec in specs if spec.api_key_env is not None},
-            literal_bases={spec.name: spec.api_base for spec in specs if spec.name in literal},
+            literal_places={spec.name: (spec.provider, spec.api_base) for spec in specs if spec.name in literal},
         )
 
     def check(self, spec: LLMSpec) -> None:
@@ -46,8 +46,9 @@ class LLMKeyRules:
                 f"LLM {spec.name!r}: the configuration does not let LLMs that are added at run time use variable "
                 f"{spec.api_key_env}. Add it to gateway.llm_key_variables, and restart."
             )
-        if spec.name in self.literal_bases and spec.api_base != self.literal_bases[spec.name]:
+        place = (spec.provider, spec.api_base)
+        if self.literal_places.get(spec.name, place) != place:
             raise ConfigError(
-                f"LLM {spec.name!r}: its key stands in the configuration, for another api_base. Choose another name, "
+                f"LLM {spec.name!r}: its key stands in the configuration, for another api_base or provider. Choose another name, "
                 "or change the configuration."
             )
