@@ -49,6 +49,6 @@ class LLMKeyRules:
         place = (spec.provider, spec.api_base)
         if self.literal_places.get(spec.name, place) != place:
             raise ConfigError(
-                f"LLM {spec.name!r}: its key stands in the configuration, for another api_base or provider. Choose another name, "
-                "or change the configuration."
+                f"LLM {spec.name!r}: its key stands in the configuration, for another api_base or provider. "
+                "Choose another name, or change the configuration."
             )
