@@ -109,7 +109,7 @@ class ClonesTrained(Sound):
 class ClonesShareState(Sound):
     def clone(self) -> Self:
         clone = super().clone()
-        clone._gram = self._gram
+        clone._moment = self._moment
         return clone
 
 
