@@ -45,6 +45,9 @@ def main() -> int:
             target_of(name), seed=options.seed, cases=options.cases, partial=partial, limit_s=options.limit_s
         )
         run["cases_per_s"] = round(run["done"] / max(run["wall_s"], 1e-9), 1)
+        for fault in (*run["faults"].values(), *run["mended"].values()):
+            fault.pop("trace", None)
+            fault["bytes"] = fault.get("bytes", "")[:2000]
         command = f"python -m benchmarks.fuzzing {name} --cases {options.cases} --seed {options.seed}"
         print(store(f"fuzz_{name}", run, command=command))
         faults += len(run["faults"])

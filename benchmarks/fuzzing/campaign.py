@@ -9,6 +9,7 @@ import resource
 import signal
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ _STUCK_S = 60.0
 _MAX_MEMORY_BYTES = 6 * 2**30
 """What asks for more gets a `MemoryError`, which is a fault."""
 
+_DIED = "Died"
 _BATCH_S = 2.0
 _GC_EVERY = 1000
 
@@ -45,7 +47,8 @@ def attempt(target: Target, *, seed: int, number: int) -> tuple[str, dict[str, A
     rng = np.random.default_rng([seed, number])
     case = target.make(rng)
     try:
-        with _time_limit():
+        with _time_limit(), warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
             return target.check(case, rng), None
     except (Exception, _TooSlowError) as error:
         frames = traceback.extract_tb(error.__traceback__)
@@ -78,11 +81,11 @@ def campaign(target: Target, *, seed: int, cases: int, partial: Path, limit_s: f
         Stop after so long; the next run goes on.
     """
     run: dict[str, Any] = {"target": target.name, "seed": seed, "done": 0, "wall_s": 0.0, "slowest_s": 0.0}
-    run |= {"outcomes": {}, "faults": {}, "peak_rss_mib": 0.0}
+    run |= {"outcomes": {}, "faults": {}, "mended": {}, "peak_rss_mib": 0.0}
     if partial.exists():
         kept = json.loads(partial.read_text())
         if (kept["target"], kept["seed"]) == (target.name, seed):
-            run = kept
+            run |= kept
     started_s = time.monotonic()
     context = multiprocessing.get_context("fork")
     while run["done"] < cases and time.monotonic() - started_s < limit_s:
@@ -101,7 +104,7 @@ def campaign(target: Target, *, seed: int, cases: int, partial: Path, limit_s: f
                 worker.kill()
                 worker.join()
                 number = int(now.value)
-                died = {"error": "Died", "message": f"exit {worker.exitcode}", "place": "process", "case": number}
+                died = {"error": _DIED, "message": f"exit {worker.exitcode}", "place": "process", "case": number}
                 _add(run, {"outcomes": {"fault": 1}, "faults": [died], "done": number + 1})
                 break
             _add(run, told)
@@ -110,7 +113,15 @@ def campaign(target: Target, *, seed: int, cases: int, partial: Path, limit_s: f
             partial.write_text(json.dumps(run, indent=1) + "\n")
         worker.kill()
         worker.join()
+    _try_again(target, run)
     return run
+
+
+def _try_again(target: Target, run: dict[str, Any]) -> None:
+    """Take faults that are none any more, because they were mended while the run was interrupted, off the list."""
+    for name, fault in list(run["faults"].items()):
+        if fault["error"] != _DIED and attempt(target, seed=run["seed"], number=fault["case"])[1] is None:
+            run["mended"][name] = run["faults"].pop(name)
 
 
 def _work(target: Target, seed: int, first: int, cases: int, out: Connection, now: Any) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.fuzzing.mutations import mutated, mutated_lines
+from benchmarks.fuzzing.target import scratch
 from mixllm.config import decode_model_entry, load_config
 from mixllm.errors import ConfigError, InvalidValueError
 
@@ -46,7 +46,7 @@ class ConfigTarget:
         self._examples = tuple(text.encode() for text in _examples())
         weights = np.array([1 / (20 + len(example)) for example in self._examples])
         self._shares = weights / weights.sum()  # PyYAML takes long over long ones.
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = scratch()
         self._file = Path(self._folder.name) / "mixllm.yaml"
 
     def make(self, rng: np.random.Generator) -> bytes:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.fuzzing.mutations import mutated
+from benchmarks.fuzzing.target import scratch
 from mixllm.errors import LogError
 from mixllm.logs import check_log, open_log
 
@@ -41,6 +41,7 @@ class LogsTarget:
         from tests.logs.folders import QUERIES, outcomes
         from tests.logs.wide_tables import wide_columns
 
+        pa.set_cpu_count(1)
         logging.getLogger("mixllm.logs").setLevel(logging.ERROR)
         self._tables: dict[str, dict[str, Any]] = {
             "queries.parquet": {**QUERIES, "messages": ['[{"role":"user","content":"x"}]', None, None], "domain": ["a"] * 3},
@@ -59,7 +60,7 @@ class LogsTarget:
             sink = io.BytesIO()
             pq.write_table(pa.table(columns), sink, compression="none")
             self._whole[name] = sink.getvalue()
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = scratch()
         self._path = Path(self._folder.name)
 
     def make(self, rng: np.random.Generator) -> bytes:

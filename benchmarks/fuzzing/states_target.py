@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +10,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.fuzzing.mutations import mutated
-from benchmarks.fuzzing.target import WrongError
+from benchmarks.fuzzing.target import WrongError, scratch
 from mixllm.assembly import Router
 from mixllm.config import EncoderConfig, LearningConfig, RoutingConfig, TagsConfig
 from mixllm.errors import StateError
@@ -41,7 +40,7 @@ class StatesTarget:
         self._checkpoint = self._router.learner.checkpoint()
         self._payload = self._checkpoint.to_bytes()
         self._arrays = self._learned()
-        self._temporary = tempfile.TemporaryDirectory()
+        self._temporary = scratch()
         self._folder = Path(self._temporary.name) / "saved"
         base: FrozenRegressor = FrozenLinear(weights=np.ones(4, np.float32))
         SavedRouter(

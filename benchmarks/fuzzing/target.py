@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Target", "WrongError"]
+__all__ = ["Target", "WrongError", "scratch"]
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - only where it exists
 
 
 class Target(Protocol):
@@ -28,3 +32,8 @@ class Target(Protocol):
 
 class WrongError(Exception):
     """The code raised nothing, and what it did was wrong."""
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is gone with the object, in memory where the system has such a place."""
+    return tempfile.TemporaryDirectory(prefix="mixllm-fuzzing-", dir=_MEMORY if _MEMORY.is_dir() else None)

@@ -85,7 +85,7 @@ class TableFile:
             hint = did_you_mean(name, self.names)
             raise self.error(name, f"the column is missing.{hint} Add it; there are: {', '.join(self.names)}.")
         try:
-            array = self._parquet.read([name]).column(0).combine_chunks()
+            array = self._parquet.read([name], use_threads=False).column(0).combine_chunks()
             array.validate(full=True)  # Also that texts are UTF-8, which is not looked at where a file is read.
         except (pa.ArrowException, OSError) as error:
             raise self.error(name, f"it cannot be read ({type(error).__name__}). Write the file again.") from error
