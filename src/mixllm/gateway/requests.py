@@ -14,7 +14,7 @@ from mixllm.gateway.permissions import within
 from mixllm.gateway.profiles import AUTO, read_profile
 from mixllm.types import Capability, LLMSpec, Query
 
-__all__ = ["ChatRequest", "read_chat_request"]
+__all__ = ["ChatRequest", "Wishes", "read_chat_request"]
 
 _OWN_FIELD = "mixllm"
 """Field of the body that speaks to the gateway; it is not passed on."""

@@ -1,0 +1,255 @@
+"""``python -m benchmarks.fuzzing.api --cases 100000 --seed 1``: schemathesis against a real gateway over a played pool.
+
+Cases are made from the description that the gateway serves: half of them fit it, half do not. Names of LLMs, ids of
+decisions and versions of checkpoints are often replaced by ones that exist, so that requests get beyond the first
+check. The run is made of batches, each of one operation; a batch can be made again alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import requests
+import schemathesis
+from schemathesis import GenerationMode
+
+from benchmarks.measuring import store
+from mixllm.playback import AnswerBook, PlaybackServer, synthetic_log
+from tests.gateway.running import Gateway, chat_body, config_for
+
+__all__ = ["fuzz_api"]
+
+KEY = "sk-fuzzing"
+LIMIT_S = 20.0
+"""Most time for one answer: what is slower counts as a hang."""
+
+_BATCH = 200
+_FAULTS_OF_OTHERS = frozenset({502, 503, 504})
+_NOWHERE = "http://127.0.0.1:9/v1"
+"""Where LLMs that a case adds are called: nobody is there."""
+
+_SKIPPED_CHECKS = frozenset(
+    {
+        "not_a_server_error",  # ours knows which are the endpoints'
+        "positive_data_acceptance",  # a body may fit its schema and name an LLM that is not there
+        "negative_data_rejection",  # what the gateway does not know it passes on
+        "unsupported_method",
+        "missing_required_header",
+        "ignored_auth",
+        "use_after_free",
+        "ensure_resource_availability",
+        "object_level_authorization",
+    }
+)
+
+
+class _Run:
+    """The cases that were sent, and what was wrong."""
+
+    def __init__(self, gateway: Gateway, pool: PlaybackServer) -> None:
+        self.gateway = gateway
+        self.pool = pool
+        self.session = requests.Session()
+        self.statuses: Counter[str] = Counter()
+        self.faults: dict[str, dict[str, Any]] = {}
+        self.slowest_s = 0.0
+        self.decisions: list[str] = []
+        description = requests.get(f"{gateway.url}/openapi.json", timeout=LIMIT_S).json()
+        self.schema = schemathesis.openapi.from_dict(description)
+        self.schema.config.update(base_url=gateway.url)
+        self.operations = [one.ok() for one in self.schema.get_all_operations()]
+        checks = schemathesis.checks.CHECKS.get_all()
+        self.checks = [check for check in checks if check.__name__ not in _SKIPPED_CHECKS]
+
+    def batch(self, number: int, *, seed: int, cases: int) -> None:
+        """Send one batch and look at the gateway afterwards."""
+        operation = self.operations[number % len(self.operations)]
+        mode = GenerationMode.NEGATIVE if number // len(self.operations) % 2 else GenerationMode.POSITIVE
+        rng = np.random.default_rng([seed, number])
+        self._refill()
+        before, seen = self.gateway.learned(), Counter(self.statuses)
+        try:
+            strategy = operation.as_strategy(generation_mode=mode)
+        except hypothesis.errors.Unsatisfiable:
+            return
+
+        @hypothesis.seed(int(rng.integers(2**31)))
+        @hypothesis.settings(
+            max_examples=cases,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            phases=[hypothesis.Phase.generate],
+        )
+        @hypothesis.given(case=strategy)
+        def send(case: Any) -> None:
+            self._send(case, rng)
+
+        try:
+            send()
+        except hypothesis.errors.Unsatisfiable:
+            return  # No negative case: the operation takes nothing.
+        answered = {status.rpartition(" ")[2] for status in self.statuses - seen}
+        if all(status.startswith("4") for status in answered) and self.gateway.learned() != before:
+            self._fault(f"{operation.label}: refused requests changed what is learned", {"batch": number})
+        self._still_works(number)
+
+    def _send(self, case: Any, rng: np.random.Generator) -> None:
+        self._make_real(case, rng)
+        headers = {} if rng.random() < 0.02 else {"authorization": f"Bearer {KEY}"}
+        case.headers.update(headers)
+        began_s = time.perf_counter()
+        name = case.operation.label
+        try:
+            response = case.call(base_url=self.gateway.url, session=self.session, timeout=LIMIT_S)
+        except requests.exceptions.Timeout:
+            self._fault(f"{name}: no answer in {LIMIT_S} s", _told(case))
+            return
+        except (requests.exceptions.InvalidHeader, UnicodeError):
+            self.statuses["not sent"] += 1
+            return
+        self.slowest_s = max(self.slowest_s, time.perf_counter() - began_s)
+        self.statuses[f"{name} {response.status_code}"] += 1
+        if response.status_code >= 500 and response.status_code not in _FAULTS_OF_OTHERS:
+            self._fault(f"{name}: status {response.status_code}", _told(case))
+        ids = response.headers.get("x-mixllm-inference-id")
+        if ids:
+            self.decisions = [*self.decisions[-50:], ids[0]]
+        try:
+            case.validate_response(response, checks=self.checks)
+        except schemathesis.core.failures.FailureGroup as group:
+            for failure in group.exceptions:
+                what = str(getattr(failure, "title", failure))
+                self._fault(f"{name}: {what} ({response.status_code})", {"says": str(failure)[:600], **_told(case)})
+
+    def _make_real(self, case: Any, rng: np.random.Generator) -> None:
+        """Put names and ids that exist into the case now and then."""
+        names = [spec.name for spec in self.gateway.router.llms] or ["x"]
+        parameters = case.path_parameters or {}
+        for name in parameters:
+            if rng.random() < 0.4:
+                known = {"name": names, "id": self.decisions or ["x"], "version": [1, 2, 3]}[name]
+                parameters[name] = known[int(rng.integers(len(known)))]
+        body = case.body
+        if not isinstance(body, dict):
+            return
+        if "model" in body and "messages" in body and rng.random() < 0.7:
+            body["model"] = "mixllm/auto" if rng.random() < 0.5 else names[int(rng.integers(len(names)))]
+        if body.get("messages") and isinstance(body["messages"], list) and rng.random() < 0.5:
+            body["messages"].append({"role": "user", "content": "What is the capital of France?"})
+        if "inference_id" in body and self.decisions and rng.random() < 0.6:
+            body["inference_id"] = self.decisions[int(rng.integers(len(self.decisions)))]
+        for place in (body, body.get("litellm_params")):
+            if isinstance(place, dict) and (isinstance(place.get("api_base"), str) or rng.random() < 0.5):
+                if place is not body or "name" in body or "api_base" in body:
+                    place["api_base"] = _NOWHERE
+
+    def _refill(self) -> None:
+        """Bring the played LLMs back, and take away those that cases added."""
+        router = self.gateway.router
+        played = {spec.name: spec for spec in self.pool.llm_specs()}
+        for spec in router.llms:
+            if spec != played.get(spec.name):
+                router.remove_llm(spec.name)
+        there = {spec.name for spec in router.llms}
+        for name, spec in played.items():
+            if name not in there:
+                router.add_llm(spec)
+
+    def _still_works(self, number: int) -> None:
+        self._refill()
+        headers = {"authorization": f"Bearer {KEY}"}
+        live = self.gateway.ask("GET", "/health/live")
+        reply = self.gateway.ask("POST", "/v1/chat/completions", chat_body(), headers)
+        if live.status != 200 or reply.status != 200:
+            self._fault("the gateway does not work any more", {"batch": number, "body": reply.body[:300].decode()})
+        else:
+            self.decisions.append(reply.inference_id)
+
+    def _fault(self, name: str, facts: dict[str, Any]) -> None:
+        known = self.faults.setdefault(name, {"count": 0, **facts})
+        known["count"] += 1
+
+
+def fuzz_api(*, cases: int, seed: int, first: int = 0, batch: int = _BATCH, limit_s: float = float("inf")) -> dict[str, Any]:
+    """Send about `cases` cases and return what came of them.
+
+    Parameters
+    ----------
+    cases
+        How many; less where an operation has no cases of a kind.
+    seed
+        Of the cases: those of batch n come from (seed, n).
+    first
+        The batch to begin with.
+    batch
+        Cases of a batch.
+    limit_s
+        Begin no batch after so long.
+    """
+    started_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, PlaybackServer(
+        AnswerBook(log=synthetic_log(queries=40, seed=5)), time_scale=0, keep_requests=1
+    ) as pool:
+        config = config_for(
+            pool,
+            Path(folder) / "mixllm.db",
+            calls={"max_attempts": 1, "breaker": {"enabled": False}},
+            routing={"max_cooldown_s": 1e-6},
+            gateway={"api_keys": [KEY], "access_log": False, "max_body_bytes": 100_000},
+        )
+        with Gateway(config) as gateway:
+            run = _Run(gateway, pool)
+            number = first
+            while sum(run.statuses.values()) < cases and time.monotonic() - started_s < limit_s:
+                run.batch(number, seed=seed, cases=min(batch, cases))
+                number += 1
+                if number % 5 == 0:
+                    sent, taken_s = sum(run.statuses.values()), time.monotonic() - started_s
+                    print(f"api: {sent:,} of {cases:,}, {sent / taken_s:.0f}/s, faults: {list(run.faults)}", flush=True)
+                if number - first > 50 * len(run.operations) and not run.statuses:
+                    break
+    return {
+        "seed": seed,
+        "first_batch": first,
+        "next_batch": number,
+        "done": sum(run.statuses.values()),
+        "wall_s": round(time.monotonic() - started_s, 1),
+        "slowest_s": round(run.slowest_s, 3),
+        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "statuses": dict(sorted(run.statuses.items())),
+        "faults": run.faults,
+    }
+
+
+def _told(case: Any) -> dict[str, Any]:
+    body = case.body if isinstance(case.body, (dict, list, str, int, float, bool, type(None))) else repr(case.body)
+    parameters = {"path": case.path_parameters, "query": case.query}
+    return {"body": json.dumps(body, default=repr)[:2000], "parameters": json.dumps(parameters, default=repr)[:500]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzzing.api")
+    parser.add_argument("--cases", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="the batch to begin with")
+    parser.add_argument("--limit-s", type=float, default=float("inf"))
+    options = parser.parse_args()
+    result = fuzz_api(cases=options.cases, seed=options.seed, first=options.first, limit_s=options.limit_s)
+    command = f"python -m benchmarks.fuzzing.api --cases {options.cases} --seed {options.seed} --first {options.first}"
+    print(store("fuzz_api", result, command=command))
+    return 1 if result["faults"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
