@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from benchmarks.fuzzing.campaign import campaign
@@ -41,9 +42,8 @@ def main() -> int:
     faults = 0
     for name in TARGETS if options.target == "all" else [options.target]:
         partial = options.partial / f"{name}-{options.seed}.json"
-        run = campaign(
-            target_of(name), seed=options.seed, cases=options.cases, partial=partial, limit_s=options.limit_s
-        )
+        with closing(target_of(name)) as target:
+            run = campaign(target, seed=options.seed, cases=options.cases, partial=partial, limit_s=options.limit_s)
         run["cases_per_s"] = round(run["done"] / max(run["wall_s"], 1e-9), 1)
         for fault in (*run["faults"].values(), *run["mended"].values()):
             fault.pop("trace", None)

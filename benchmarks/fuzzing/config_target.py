@@ -49,6 +49,10 @@ class ConfigTarget:
         self._folder = scratch()
         self._file = Path(self._folder.name) / "mixllm.yaml"
 
+    def close(self) -> None:
+        """Remove its files."""
+        self._folder.cleanup()
+
     def make(self, rng: np.random.Generator) -> bytes:
         """Return one or two sections of the examples, changed."""
         count = int(rng.integers(1, 3))

@@ -63,6 +63,10 @@ class LogsTarget:
         self._folder = scratch()
         self._path = Path(self._folder.name)
 
+    def close(self) -> None:
+        """Remove its files."""
+        self._folder.cleanup()
+
     def make(self, rng: np.random.Generator) -> bytes:
         """Return the number of a kind of file and its changed bytes."""
         kind = int(rng.choice(4, p=[0.4, 0.2, 0.25, 0.15]))

@@ -41,6 +41,9 @@ class SSETarget:
 
     name = "sse"
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def make(self, rng: np.random.Generator) -> bytes:
         """Return a stream with other ends of lines, changed or not."""
         case = line_ends(STREAMS[int(rng.integers(len(STREAMS)))], rng)

@@ -82,8 +82,9 @@ class StatesTarget:
         return f"traffic {self._shared(np.random.default_rng(list(case)))}"
 
     def close(self) -> None:
-        """Close the router."""
+        """Close the router and remove the files."""
         self._router.close()
+        self._temporary.cleanup()
 
     def _learned(self) -> dict[str, bytes]:
         arrays = self._router.learner.checkpoint().arrays

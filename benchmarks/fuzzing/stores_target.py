@@ -53,6 +53,10 @@ class StoresTarget:
         store.close()
         self._whole = self._path.read_bytes()
 
+    def close(self) -> None:
+        """Remove its files."""
+        self._temporary.cleanup()
+
     def make(self, rng: np.random.Generator) -> bytes:
         """Return the file with other bytes; in most cases of the same length."""
         if rng.random() < 0.3:

@@ -29,6 +29,10 @@ class Target(Protocol):
         """Feed `case` in and return what came of it in a word, e.g. ``accepted``; raises where that is a fault."""
         ...
 
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
 
 class WrongError(Exception):
     """The code raised nothing, and what it did was wrong."""
