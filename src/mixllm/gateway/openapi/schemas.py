@@ -177,6 +177,9 @@ def components(shapes: Iterable[Shape]) -> dict[str, Any]:
         # The first paragraph: what follows explains the parameters to readers of the code.
         if "description" in schema:
             schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
+        for kept in schema.get("properties", {}).values():
+            if kept.get("uniqueItems") and "default" in kept:
+                kept["default"] = sorted(kept["default"])  # A set has another order in every process.
     return {**made, **{name: schema_of(schema) for name, schema in WRITTEN.items()}}
 
 
