@@ -2,13 +2,18 @@
 
 Cases are made from the description that the gateway serves: half of them fit it, half do not. Names of LLMs, ids of
 decisions and versions of checkpoints are often replaced by ones that exist, so that requests get beyond the first
-check. The run is made of batches, each of one operation; a batch can be made again alone.
+check. Making a case takes far longer than answering it, so each is also sent with changes of its own: other values in
+other places of its body, and bytes changed, which are held to the description as well. The run is made of batches, each
+of one operation; a batch can be made again alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
+import logging
+import re
 import resource
 import sys
 import tempfile
@@ -16,13 +21,17 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import hypothesis
+import jsonschema_rs
 import numpy as np
 import requests
 import schemathesis
 from schemathesis import GenerationMode
 
+from benchmarks.fuzzing.mutations import mutated
+from benchmarks.fuzzing.trees import changed_tree
 from benchmarks.measuring import store
 from mixllm.playback import AnswerBook, PlaybackServer, synthetic_log
 from tests.gateway.running import Gateway, chat_body, config_for
@@ -33,8 +42,13 @@ KEY = "sk-fuzzing"
 LIMIT_S = 20.0
 """Most time for one answer: what is slower counts as a hang."""
 
-_BATCH = 200
+_BATCH = 40
+_VARIATIONS = 9
+"""How often a case is sent again with changes."""
+
 _FAULTS_OF_OTHERS = frozenset({502, 503, 504})
+_WORDS = (b'"', b"{", b"}", b"[", b"]", b"null", b"1e999", b"-1", b"\\ud800", b"NaN", b"/", b"%00", b"%2F", b"..", b"?a=b")
+_NOT_HOME = re.compile(rb"https?://(?!127\.0\.0\.1:9/)")
 _NOWHERE = "http://127.0.0.1:9/v1"
 """Where LLMs that a case adds are called: nobody is there."""
 
@@ -65,13 +79,15 @@ class _Run:
         self.slowest_s = 0.0
         self.decisions: list[str] = []
         description = requests.get(f"{gateway.url}/openapi.json", timeout=LIMIT_S).json()
+        self.described = _Described(description)
+        self.connection = http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=LIMIT_S)
         self.schema = schemathesis.openapi.from_dict(description)
         self.schema.config.update(base_url=gateway.url)
         self.operations = [one.ok() for one in self.schema.get_all_operations()]
         checks = schemathesis.checks.CHECKS.get_all()
         self.checks = [check for check in checks if check.__name__ not in _SKIPPED_CHECKS]
 
-    def batch(self, number: int, *, seed: int, cases: int) -> None:
+    def batch(self, number: int, *, seed: int, cases: int, variations: int) -> None:
         """Send one batch and look at the gateway afterwards."""
         operation = self.operations[number % len(self.operations)]
         mode = GenerationMode.NEGATIVE if number // len(self.operations) % 2 else GenerationMode.POSITIVE
@@ -94,6 +110,8 @@ class _Run:
         @hypothesis.given(case=strategy)
         def send(case: Any) -> None:
             self._send(case, rng)
+            for _ in range(variations):
+                self._send_changed(case, rng)
 
         try:
             send()
@@ -131,6 +149,56 @@ class _Run:
             for failure in group.exceptions:
                 what = str(getattr(failure, "title", failure))
                 self._fault(f"{name}: {what} ({response.status_code})", {"says": str(failure)[:600], **_told(case)})
+
+    def _send_changed(self, case: Any, rng: np.random.Generator) -> None:
+        """Send the case with a body of other values or bytes, or with another path."""
+        name, method = case.operation.label, case.operation.method.upper()
+        path = quote(case.formatted_path, safe="/%")
+        headers = {"authorization": f"Bearer {KEY}", **{str(key): str(value) for key, value in case.headers.items()}}
+        body: bytes | None = None
+        if isinstance(case.body, (dict, list, str, int, float, bool, type(None))):
+            example = self.described.example(name) if rng.random() < 0.5 else None
+            tree = changed_tree(case.body if example is None else example, rng, most=3 if example is None else 2)
+            self._keep_at_home(tree, rng)
+            body = json.dumps(tree).encode("utf-8", "replace")
+            body = mutated(body, rng, words=_WORDS, most=3) if rng.random() < 0.3 else body
+            headers["content-type"] = "application/json" if rng.random() < 0.98 else "text/plain"
+        elsewhere = body is None or rng.random() < 0.1
+        if elsewhere:
+            path = "/" + quote(mutated(path.encode()[1:], rng, words=_WORDS, most=2), safe="/%")
+        if _NOT_HOME.search(body or b""):
+            return  # Changed bytes made an address of it that is not on this machine.
+        began_s = time.perf_counter()
+        try:
+            self.connection.request(method, path, body, headers)
+            reply = self.connection.getresponse()
+            content, status = reply.read(), reply.status
+        except TimeoutError:
+            self.connection.close()
+            self._fault(f"{name}: no answer in {LIMIT_S} s", {"path": path, "body": repr(body)[:2000]})
+            return
+        except (http.client.HTTPException, OSError, ValueError) as error:
+            self.connection.close()
+            self.statuses[f"not sent or not answered: {type(error).__name__}"] += 1
+            return
+        self.slowest_s = max(self.slowest_s, time.perf_counter() - began_s)
+        wrong: str | None = None
+        if elsewhere:
+            name = f"{method} elsewhere"  # Another operation, or none.
+            wrong = f"status {status}" if status >= 500 and status not in _FAULTS_OF_OTHERS else None
+        else:
+            wrong = self.described.problem(name, status, reply.headers.get("content-type", ""), content)
+        self.statuses[f"{name} {status}"] += 1
+        if wrong is not None:
+            facts = {"path": path, "body": repr(body)[:2000], "answer": repr(content)[:500]}
+            self._fault(f"{name}: {wrong}", facts)
+
+    def _keep_at_home(self, tree: Any, rng: np.random.Generator) -> None:
+        if not isinstance(tree, dict):
+            return
+        for place in (tree, tree.get("litellm_params")):
+            if isinstance(place, dict) and "api_base" in place and (place["api_base"] is None or rng.random() < 0.95):
+                place["api_base"] = _NOWHERE
 
     def _make_real(self, case: Any, rng: np.random.Generator) -> None:
         """Put names and ids that exist into the case now and then."""
@@ -181,7 +249,56 @@ class _Run:
         known["count"] += 1
 
 
-def fuzz_api(*, cases: int, seed: int, first: int = 0, batch: int = _BATCH, limit_s: float = float("inf")) -> dict[str, Any]:
+class _Described:
+    """What the description says of answers, compiled."""
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        self._answers: dict[str, dict[str, dict[str, Any]]] = {}
+        self._examples: dict[str, Any] = {}
+        for path, operations in description["paths"].items():
+            for method, operation in operations.items():
+                body = operation.get("requestBody", {"content": {}})["content"].get("application/json", {})
+                self._examples[f"{method.upper()} {path}"] = body.get("example")
+                answers = {status: answer["content"] for status, answer in operation["responses"].items()}
+                self._answers[f"{method.upper()} {path}"] = {
+                    status: {
+                        kind: jsonschema_rs.validator_for({**told["schema"], "components": description["components"]})
+                        for kind, told in content.items()
+                    }
+                    for status, content in answers.items()
+                }
+
+    def example(self, name: str) -> Any:
+        """Return the body that can be sent as it is; None where none is told."""
+        return self._examples[name]
+
+    def problem(self, name: str, status: int, content_type: str, content: bytes) -> str | None:
+        """Return what of an answer is not as described; None where all is."""
+        described = self._answers[name].get(str(status))
+        if described is None:
+            return f"status {status} is not described"
+        kind = content_type.partition(";")[0].strip()
+        if kind not in described:
+            return f"{kind!r} is not described for status {status}"
+        if kind != "application/json":
+            return None
+        try:
+            tree = json.loads(content)
+        except ValueError:
+            return f"no JSON for status {status}"
+        error = next(iter(described[kind].iter_errors(tree)), None)
+        return None if error is None else f"another shape for status {status}: {error.message[:200]}"
+
+
+def fuzz_api(
+    *,
+    cases: int,
+    seed: int,
+    first: int = 0,
+    batch: int = _BATCH,
+    variations: int = _VARIATIONS,
+    limit_s: float = float("inf"),
+) -> dict[str, Any]:
     """Send about `cases` cases and return what came of them.
 
     Parameters
@@ -193,7 +310,9 @@ def fuzz_api(*, cases: int, seed: int, first: int = 0, batch: int = _BATCH, limi
     first
         The batch to begin with.
     batch
-        Cases of a batch.
+        Cases of a batch that schemathesis makes.
+    variations
+        How often each of them is sent again with changes.
     limit_s
         Begin no batch after so long.
     """
@@ -208,13 +327,14 @@ def fuzz_api(*, cases: int, seed: int, first: int = 0, batch: int = _BATCH, limi
             routing={"max_cooldown_s": 1e-6},
             gateway={"api_keys": [KEY], "access_log": False, "max_body_bytes": 100_000},
         )
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # It says every line that is no HTTP.
         with Gateway(config) as gateway:
             run = _Run(gateway, pool)
             number = first
             while sum(run.statuses.values()) < cases and time.monotonic() - started_s < limit_s:
-                run.batch(number, seed=seed, cases=min(batch, cases))
+                run.batch(number, seed=seed, cases=min(batch, cases), variations=variations)
                 number += 1
-                if number % 5 == 0:
+                if number % 10 == 0:
                     sent, taken_s = sum(run.statuses.values()), time.monotonic() - started_s
                     print(f"api: {sent:,} of {cases:,}, {sent / taken_s:.0f}/s, faults: {list(run.faults)}", flush=True)
                 if number - first > 50 * len(run.operations) and not run.statuses:
