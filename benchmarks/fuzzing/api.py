@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,12 +30,13 @@ import numpy as np
 import requests
 import schemathesis
 from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
+from tests.gateway.running import Gateway, chat_body, config_for
 
 from benchmarks.fuzzing.mutations import mutated
 from benchmarks.fuzzing.trees import changed_tree
 from benchmarks.measuring import store
 from mixllm.playback import AnswerBook, PlaybackServer, synthetic_log
-from tests.gateway.running import Gateway, chat_body, config_for
 
 __all__ = ["fuzz_api"]
 
@@ -47,7 +49,23 @@ _VARIATIONS = 9
 """How often a case is sent again with changes."""
 
 _FAULTS_OF_OTHERS = frozenset({502, 503, 504})
-_WORDS = (b'"', b"{", b"}", b"[", b"]", b"null", b"1e999", b"-1", b"\\ud800", b"NaN", b"/", b"%00", b"%2F", b"..", b"?a=b")
+_WORDS = (
+    b'"',
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"null",
+    b"1e999",
+    b"-1",
+    b"\\ud800",
+    b"NaN",
+    b"/",
+    b"%00",
+    b"%2F",
+    b"..",
+    b"?a=b",
+)
 _NOT_HOME = re.compile(rb"https?://(?!127\.0\.0\.1:9/)")
 _NOWHERE = "http://127.0.0.1:9/v1"
 """Where LLMs that a case adds are called: nobody is there."""
@@ -83,9 +101,19 @@ class _Run:
         self.connection = http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=LIMIT_S)
         self.schema = schemathesis.openapi.from_dict(description)
         self.schema.config.update(base_url=gateway.url)
-        self.operations = [one.ok() for one in self.schema.get_all_operations()]
+        self.operations: list[Any] = [made.ok() for made in self.schema.get_all_operations() if isinstance(made, Ok)]
         checks = schemathesis.checks.CHECKS.get_all()
         self.checks = [check for check in checks if check.__name__ not in _SKIPPED_CHECKS]
+
+    @property
+    def sent(self) -> int:
+        """How many cases were sent."""
+        return sum(self.statuses.values())
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.session.close()
+        self.connection.close()
 
     def batch(self, number: int, *, seed: int, cases: int, variations: int) -> None:
         """Send one batch and look at the gateway afterwards."""
@@ -206,7 +234,8 @@ class _Run:
         parameters = case.path_parameters or {}
         for name in parameters:
             if rng.random() < 0.4:
-                known = {"name": names, "id": self.decisions or ["x"], "version": [1, 2, 3]}[name]
+                there: dict[str, list[Any]] = {"name": names, "id": self.decisions or ["x"], "version": [1, 2, 3]}
+                known = there[name]
                 parameters[name] = known[int(rng.integers(len(known)))]
         body = case.body
         if not isinstance(body, dict):
@@ -217,10 +246,11 @@ class _Run:
             body["messages"].append({"role": "user", "content": "What is the capital of France?"})
         if "inference_id" in body and self.decisions and rng.random() < 0.6:
             body["inference_id"] = self.decisions[int(rng.integers(len(self.decisions)))]
+        if "name" in body:
+            body.setdefault("api_base", _NOWHERE)
         for place in (body, body.get("litellm_params")):
-            if isinstance(place, dict) and (isinstance(place.get("api_base"), str) or rng.random() < 0.5):
-                if place is not body or "name" in body or "api_base" in body:
-                    place["api_base"] = _NOWHERE
+            if isinstance(place, dict) and isinstance(place.get("api_base"), str):
+                place["api_base"] = _NOWHERE
 
     def _refill(self) -> None:
         """Bring the played LLMs back, and take away those that cases added."""
@@ -317,9 +347,10 @@ def fuzz_api(
         Begin no batch after so long.
     """
     started_s = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, PlaybackServer(
-        AnswerBook(log=synthetic_log(queries=40, seed=5)), time_scale=0, keep_requests=1
-    ) as pool:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        PlaybackServer(AnswerBook(log=synthetic_log(queries=40, seed=5)), time_scale=0, keep_requests=1) as pool,
+    ):
         config = config_for(
             pool,
             Path(folder) / "mixllm.db",
@@ -329,21 +360,19 @@ def fuzz_api(
         )
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # It says every line that is no HTTP.
         with Gateway(config) as gateway:
-            run = _Run(gateway, pool)
             number = first
-            while sum(run.statuses.values()) < cases and time.monotonic() - started_s < limit_s:
-                run.batch(number, seed=seed, cases=min(batch, cases), variations=variations)
-                number += 1
-                if number % 10 == 0:
-                    sent, taken_s = sum(run.statuses.values()), time.monotonic() - started_s
-                    print(f"api: {sent:,} of {cases:,}, {sent / taken_s:.0f}/s, faults: {list(run.faults)}", flush=True)
-                if number - first > 50 * len(run.operations) and not run.statuses:
-                    break
+            with closing(_Run(gateway, pool)) as run:
+                while run.sent < cases and time.monotonic() - started_s < limit_s:
+                    run.batch(number, seed=seed, cases=batch, variations=variations)
+                    number += 1
+                    if number % 10 == 0:
+                        rate = run.sent / (time.monotonic() - started_s)
+                        print(f"api: {run.sent:,} of {cases:,}, {rate:.0f}/s, faults: {list(run.faults)}", flush=True)
     return {
         "seed": seed,
         "first_batch": first,
         "next_batch": number,
-        "done": sum(run.statuses.values()),
+        "done": run.sent,
         "wall_s": round(time.monotonic() - started_s, 1),
         "slowest_s": round(run.slowest_s, 3),
         "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),

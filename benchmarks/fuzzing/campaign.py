@@ -50,7 +50,7 @@ def attempt(target: Target, *, seed: int, number: int) -> tuple[str, dict[str, A
         with _time_limit(), warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
             return target.check(case, rng), None
-    except (Exception, _TooSlowError) as error:
+    except (Exception, _TooSlowError) as error:  # noqa: BLE001 - whatever it is, it is what is looked for
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
         fault = {

@@ -28,8 +28,35 @@ _WORDS = tuple(
         *("1_000", "0o17", "190:20:30", "2001-12-14t21:59:43.10-05:00", "2001-02-30", "!!binary aGk=", "!!set {a}"),
         *("!!python/object:os.system {}", "!!int x", "!!float x", "!!timestamp x", "!!omap [a: 1]", "!x y", "!!null x"),
         *("&a", "*a", "&a [*a]", "&a {<<: *a}", "<<: *a", "<<: [{}, {}]", "<<: 1", "{}", "[]", "''", '""', "'", '"'),
-        *("{a: {a: {a: 1}}}", "[[[[]]]]", "[" * 60, "{a: " * 60, "- " * 60, "? ", "- ", ": ", "|", ">", "|+9", "%YAML 9.9"),
-        *("---", "...", "\t", "\r", "\x00", "\x85", "\u2028", "\ufeff", "\ud800", "\U0001f600", "\\u", '"\\x"', '"\\ud800"'),
+        *(
+            "{a: {a: {a: 1}}}",
+            "[[[[]]]]",
+            "[" * 60,
+            "{a: " * 60,
+            "- " * 60,
+            "? ",
+            "- ",
+            ": ",
+            "|",
+            ">",
+            "|+9",
+            "%YAML 9.9",
+        ),
+        *(
+            "---",
+            "...",
+            "\t",
+            "\r",
+            "\x00",
+            "\x85",
+            "\u2028",
+            "\ufeff",
+            "\ud800",
+            "\U0001f600",
+            "\\u",
+            '"\\x"',
+            '"\\ud800"',
+        ),
         *("os.environ/", "os.environ/HOME", "http://[", "http://a:b@c:99999/", "file:///etc/passwd", "a" * 300, "#"),
         *("model_list", "routing", "budget", "lambda", "{name: thompson}", "[sk-a, sk-a]", "''''", "key-88dc28d0f030"),
     )
@@ -77,8 +104,7 @@ class ConfigTarget:
         self._file.write_bytes(text)
         try:
             config = load_config(self._file, environ=environ)
-        except ConfigError as error:
-            assert str(error)
+        except ConfigError:
             return "refused"
         for spec in config.specs():
             try:

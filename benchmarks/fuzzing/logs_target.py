@@ -19,12 +19,57 @@ __all__ = ["LogsTarget"]
 _FILES = ("table.pkl", "queries.parquet", "outcomes.parquet", "wide.parquet")
 _ROOT = Path(__file__).parents[2]
 _WORDS = (
-    *(b".", b"\x80\x04", b"\x95\x00\x00\x00\x00\x00\x00\x00\x00", b"R", b"b", b"\x81", b"\x93", b"c", b"os\nsystem\n", b"h\x00"),
-    *(b"r\xff\xff\xff\x7f", b"B\xff\xff\xff\x7f", b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f", b"K\x00", b"]", b"}", b"(", b"t"),
-    *(b"a", b"e", b"s", b"u", b"N", b"\x88", b"\x8a\xff", b"G\x7f\xf8\x00\x00\x00\x00\x00\x00", b"0", b"2", b"\x94", b"PAR1"),
+    *(
+        b".",
+        b"\x80\x04",
+        b"\x95\x00\x00\x00\x00\x00\x00\x00\x00",
+        b"R",
+        b"b",
+        b"\x81",
+        b"\x93",
+        b"c",
+        b"os\nsystem\n",
+        b"h\x00",
+    ),
+    *(
+        b"r\xff\xff\xff\x7f",
+        b"B\xff\xff\xff\x7f",
+        b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f",
+        b"K\x00",
+        b"]",
+        b"}",
+        b"(",
+        b"t",
+    ),
+    *(
+        b"a",
+        b"e",
+        b"s",
+        b"u",
+        b"N",
+        b"\x88",
+        b"\x8a\xff",
+        b"G\x7f\xf8\x00\x00\x00\x00\x00\x00",
+        b"0",
+        b"2",
+        b"\x94",
+        b"PAR1",
+    ),
 )
 _VALUES: tuple[Any, ...] = (
-    *(None, "", "q0", "q9", "a\x00b", "é" * 200, "[]", '[{"role":"user","content":"x"}]', "[" * 500, "{}", '{"role":1}'),
+    *(
+        None,
+        "",
+        "q0",
+        "q9",
+        "a\x00b",
+        "é" * 200,
+        "[]",
+        '[{"role":"user","content":"x"}]',
+        "[" * 500,
+        "{}",
+        '{"role":1}',
+    ),
     *(0, 1, -1, 2**62, True, 0.5, float("nan"), float("inf"), -0.0, 1e308, b"\xff", [], ["a"], {"role": "user"}, {}),
 )
 
@@ -37,14 +82,17 @@ class LogsTarget:
     def __init__(self) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
-
         from tests.logs.folders import QUERIES, outcomes
         from tests.logs.wide_tables import wide_columns
 
         pa.set_cpu_count(1)
         logging.getLogger("mixllm.logs").setLevel(logging.ERROR)
         self._tables: dict[str, dict[str, Any]] = {
-            "queries.parquet": {**QUERIES, "messages": ['[{"role":"user","content":"x"}]', None, None], "domain": ["a"] * 3},
+            "queries.parquet": {
+                **QUERIES,
+                "messages": ['[{"role":"user","content":"x"}]', None, None],
+                "domain": ["a"] * 3,
+            },
             "outcomes.parquet": {
                 **outcomes(),
                 "tokens_in": [1, 2, 3, 4, 5],
@@ -94,8 +142,7 @@ class LogsTarget:
             log = open_log(place, broken="drop" if rng.random() < 0.5 else "refuse")
             outcome = "accepted"
             assert np.isfinite(log.quality[log.asked]).all() or log.propensities is not None
-        except LogError as error:
-            assert str(error)
+        except LogError:
             outcome = "refused"
         if outcome == "accepted" and rng.random() < 0.7:
             return outcome

@@ -77,9 +77,7 @@ def _place(case: bytes, rng: np.random.Generator) -> tuple[int, int]:
     return start, min(len(case), start + length)
 
 
-def _flipped(
-    case: bytes, rng: np.random.Generator, words: Sequence[bytes], others: Sequence[bytes]
-) -> bytes:
+def _flipped(case: bytes, rng: np.random.Generator, words: Sequence[bytes], others: Sequence[bytes]) -> bytes:
     del words, others
     if not case:
         return case

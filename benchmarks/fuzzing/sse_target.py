@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -11,23 +12,65 @@ from benchmarks.fuzzing.target import WrongError
 from mixllm.clients import SSEParser
 from mixllm.errors import InvalidValueError
 
-__all__ = ["STREAM_WORDS", "STREAMS", "SSETarget", "chunks", "events_of", "line_ends"]
+__all__ = ["STREAMS", "STREAM_WORDS", "SSETarget", "chunks", "events_of", "line_ends"]
 
 STREAM_WORDS = (
-    *(b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r\n", b"data", b"data:", b"data: ", b"data: [DONE]\n\n"),
-    *(b":", b": ping\n\n", b"event: error\n", b"id: 1\n", b"retry: 10\n", b"\xef\xbb\xbf", b"\xef\xbb", b"\x00", b"\xff"),
-    *(b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b", b"\x0c", b"\x1c", b"data: {}\n\n", b"data: null\n\n", b"data:\n" * 50, b"data\r" * 2500),
-    *(b'data: {"choices":[]}\n\n', b'data: {"error":{"message":"x"}}\n\n', b"data: " + b"[" * 2000 + b"\n\n", b"data\n\n"),
+    *(
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b"\r\r",
+        b"\r\n\r\n",
+        b"\n\r\n",
+        b"data",
+        b"data:",
+        b"data: ",
+        b"data: [DONE]\n\n",
+    ),
+    *(
+        b":",
+        b": ping\n\n",
+        b"event: error\n",
+        b"id: 1\n",
+        b"retry: 10\n",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb",
+        b"\x00",
+        b"\xff",
+    ),
+    *(
+        b"\xe2\x80\xa8",
+        b"\xc2\x85",
+        b"\x0b",
+        b"\x0c",
+        b"\x1c",
+        b"data: {}\n\n",
+        b"data: null\n\n",
+        b"data:\n" * 50,
+        b"data\r" * 2500,
+    ),
+    *(
+        b'data: {"choices":[]}\n\n',
+        b'data: {"error":{"message":"x"}}\n\n',
+        b"data: " + b"[" * 2000 + b"\n\n",
+        b"data\n\n",
+    ),
     *(b'{"a":"\\ud800"}', b"1e999", b"data: x" * 40, b'data: {"choices":[{"delta":{"content":"' + b"x" * 3000),
 )
+_CHUNK = b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":['
+_ANSWER = b"".join(
+    (
+        _CHUNK + b'{"index":0,"delta":{"role":"assistant","content":"Par"},"finish_reason":null}]}\n\n',
+        _CHUNK + b'{"index":0,"delta":{"content":"is"},"finish_reason":"stop"}]}\n\n',
+        _CHUNK + b'],"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}}\n\n',
+        b"data: [DONE]\n\n",
+    )
+)
 STREAMS = (
-    b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":'
-    b'"assistant","content":"Par"},"finish_reason":null}]}\n\ndata: {"id":"1","object":"chat.completion.chunk","created"'
-    b':1,"model":"m","choices":[{"index":0,"delta":{"content":"is"},"finish_reason":"stop"}]}\n\ndata: {"id":"1","object'
-    b'":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"'
-    b'total_tokens":11}}\n\ndata: [DONE]\n\n',
-    b": ping\n\nevent: message\nid: 7\ndata: {\ndata:  \"choices\": []}\n\ndata: [DONE]\n\n",
-    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Zürich — 東京 😀\"}}]}\n\ndata: [DONE]\n\n".encode(),
+    _ANSWER,
+    b': ping\n\nevent: message\nid: 7\ndata: {\ndata:  "choices": []}\n\ndata: [DONE]\n\n',
+    'data: {"choices":[{"index":0,"delta":{"content":"Zürich — 東京 😀"}}]}\n\ndata: [DONE]\n\n'.encode(),
     b"data: [DONE]",
     b"data: {}\n\n",
     b"",
@@ -88,7 +131,7 @@ def chunks(stream: bytes, rng: np.random.Generator) -> list[bytes]:
     if kind < 0.2:
         return [stream[at : at + 1] for at in range(len(stream))]
     places = sorted({0, len(stream), *rng.integers(len(stream) + 1, size=int(rng.integers(1, 12))).tolist()})
-    return [stream[start:end] for start, end in zip(places, places[1:], strict=False)] or [b""]
+    return [stream[start:end] for start, end in itertools.pairwise(places)] or [b""]
 
 
 def events_of(stream: bytes) -> tuple[list[bytes], int, int]:

@@ -25,7 +25,20 @@ __all__ = ["StatesTarget", "taught_router"]
 
 _KINDS = ("bytes", "resealed", "folder", "traffic")
 _MAGIC = b"mixllm-state\n"
-_WORDS = (b'"', b"{", b"}", b"null", b"1e999", b"-1", b'"schema":3', b'"schema":1', b'"sha256":""', b"F64", b"[0]", b"NaN")
+_WORDS = (
+    b'"',
+    b"{",
+    b"}",
+    b"null",
+    b"1e999",
+    b"-1",
+    b'"schema":3',
+    b'"schema":1',
+    b'"sha256":""',
+    b"F64",
+    b"[0]",
+    b"NaN",
+)
 _VALUES: tuple[Any, ...] = (None, 0, -1, 2**63, 1.5, "", "x" * 100, [], {}, [1], ["a", "a"], {"a": 1}, True, 1e308)
 
 
@@ -71,6 +84,7 @@ class StatesTarget:
 
     def check(self, case: bytes, rng: np.random.Generator) -> str:
         """Read it, restore it where it can be read, and see what the router knows afterwards."""
+        del rng
         kind = _KINDS[case[0]]
         if kind == "bytes":
             return f"bytes {self._read(case[2:])}"
@@ -198,5 +212,5 @@ def _resealed(checkpoint: Checkpoint, rng: np.random.Generator) -> bytes:
             case _:
                 manifest[field] = _VALUES[int(rng.integers(len(_VALUES)))]
     tensors = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    sealed = seal_manifest(cast(msgspec.Struct, manifest), tensors)
+    sealed = seal_manifest(cast("msgspec.Struct", manifest), tensors)
     return b"".join((_MAGIC, len(sealed).to_bytes(8, "little"), sealed, tensors))

@@ -87,14 +87,14 @@ class StoresTarget:
     def _used(self, store: SQLiteStore) -> str:
         outcome = "read"
         for read in (
-            lambda: store.decisions(),
+            store.decisions,
             lambda: [store.decision(f"d{number:08d}") for number in range(3)],
             lambda: store.events_after(0),
             lambda: store.spent_usd(since_s=0.0),
-            lambda: store.pool_changes(),
+            store.pool_changes,
             lambda: store.placed_changes(0),
-            lambda: store.states(),
-            lambda: store.counts(),
+            store.states,
+            store.counts,
             lambda: self._state(store),
         ):
             try:
@@ -107,9 +107,9 @@ class StoresTarget:
             store.append_outcome(sample_outcome(record))
             store.append_feedback(sample_feedback(record, "f7")).result(20)
             store.flush()
-            return f"{outcome} and written"
         except StoreError:
             return outcome
+        return f"{outcome} and written"
 
     def _state(self, store: SQLiteStore) -> None:
         state = store.load_state()

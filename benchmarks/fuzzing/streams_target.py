@@ -1,4 +1,4 @@
-"""Streams through the gateway, from an endpoint's bytes to the client's: the real client's stream, the real application."""
+"""Streams from an endpoint's bytes to the client's, through the real client's stream and the real application."""
 
 from __future__ import annotations
 
@@ -143,11 +143,9 @@ class _Endpoint:
         pieces = self.pieces
 
         async def opened() -> aiohttp.ClientResponse:
-            return cast(aiohttp.ClientResponse, _Response(pieces))
+            return cast("aiohttp.ClientResponse", _Response(pieces))
 
-        return OpenStream(
-            spec=spec, open_response=opened, connect_timeout_s=1.0, max_event_bytes=_MAX_EVENT_BYTES
-        )
+        return OpenStream(spec=spec, open_response=opened, connect_timeout_s=1.0, max_event_bytes=_MAX_EVENT_BYTES)
 
     async def close(self) -> None:
         return

@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["Target", "WrongError", "scratch"]
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 - only where it exists
+_MEMORY = Path("/dev/shm")
 
 
 class Target(Protocol):

@@ -10,12 +10,58 @@ import numpy as np
 __all__ = ["changed_tree"]
 
 _VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 2**31, 2**63, 2**64, 10**40, 0.5, -0.0, 1e308, 5e-324, "", "x", "0", "\x00", "\ud800"),
-    *("é" * 50, "a" * 5000, "mixllm/auto", "user", "http://127.0.0.1:9/v1", "os.environ/HOME", [], {}, [[]], [None], {"": {}}),
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2**31,
+        2**63,
+        2**64,
+        10**40,
+        0.5,
+        -0.0,
+        1e308,
+        5e-324,
+        "",
+        "x",
+        "0",
+        "\x00",
+        "\ud800",
+    ),
+    *(
+        "é" * 50,
+        "a" * 5000,
+        "mixllm/auto",
+        "user",
+        "http://127.0.0.1:9/v1",
+        "os.environ/HOME",
+        [],
+        {},
+        [[]],
+        [None],
+        {"": {}},
+    ),
     *({"role": "user", "content": "x"}, [{"role": "user", "content": "x"}], {"type": "text", "text": "x"}),
     {"type": "image_url", "image_url": {"url": "data:x"}},
 )
-_NAMES = ("model", "messages", "role", "content", "stream", "mixllm", "lambda", "tools", "n", "name", "price", "", "x" * 300)
+_NAMES = (
+    "model",
+    "messages",
+    "role",
+    "content",
+    "stream",
+    "mixllm",
+    "lambda",
+    "tools",
+    "n",
+    "name",
+    "price",
+    "",
+    "x" * 300,
+)
 
 
 def changed_tree(tree: Any, rng: np.random.Generator, *, most: int = 3) -> Any:

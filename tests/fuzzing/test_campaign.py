@@ -1,4 +1,4 @@
-"""The fuzzers' own machinery: what goes wrong is noticed, wherever it goes wrong, and a run goes on where it stopped."""
+"""The fuzzers' own machinery: what goes wrong is noticed, and a run goes on where it stopped."""
 
 from __future__ import annotations
 

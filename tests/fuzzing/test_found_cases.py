@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +88,14 @@ def test_a_state_of_smaller_floats_is_refused_without_a_warning() -> None:
         tags=1, embedding=1, tag_precision=1.0, embedding_precision=1.0, bias_precision=1.0, bias_mean=0.5
     )
     model = BayesianLinear(prior=prior, noise_variance=1.0)
-    arrays = {name: np.asarray(array, np.float32) for name, array in model.state().items()}
+    arrays: dict[str, Any] = {name: np.asarray(array, np.float32) for name, array in model.state().items()}
     arrays["gram"][0, 0] = np.inf
     with pytest.raises(StateError, match="gram"):
         model.load_state(arrays)
+
+
+def test_a_parquet_file_with_two_numbers_of_rows(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "log")
+    shutil.copy(DATA / "two_numbers_of_rows.parquet", folder / "outcomes.parquet")
+    with pytest.raises(LogError, match="says of itself two numbers of rows"):
+        open_log(folder)

@@ -143,7 +143,9 @@ class _Tree:
             raise self._fault(line, "has a value that YAML cannot read. Quote it if it is a text.") from None
         if isinstance(value, str) and _SURROGATE.search(value):
             # "\ud800" makes one; nothing can write it, neither into a file nor to an endpoint.
-            raise self._fault(line, "has half of a surrogate pair ('\\ud800' to '\\udfff'). Write the character itself.")
+            raise self._fault(
+                line, "has half of a surrogate pair ('\\ud800' to '\\udfff'). Write the character itself."
+            )
         return value
 
     def _fault(self, line: int, problem: str) -> ConfigError:

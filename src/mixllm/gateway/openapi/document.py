@@ -43,7 +43,7 @@ def describe(version: str) -> dict[str, Any]:
         "info": {
             "title": "MixLLM gateway",
             "version": version,
-            "description": "An OpenAI-compatible gateway that routes each request to the LLM of a pool that is worth it.",
+            "description": "An OpenAI-compatible gateway that routes each request to the LLM that is worth it.",
         },
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
@@ -79,7 +79,9 @@ def _answers(operation: Operation, *, is_open: bool) -> dict[str, Any]:
     content: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
     if operation.answer is not None:
         content = {_JSON: {"schema": schema_of(operation.answer)}}
-    answers = {str(operation.status): {"description": HTTPStatus(operation.status).phrase, "content": dict(content)}}
+    answers: dict[str, Any] = {
+        str(operation.status): {"description": HTTPStatus(operation.status).phrase, "content": dict(content)}
+    }
     if operation.streams:
         answers[str(operation.status)]["content"][_EVENTS] = {"schema": {"type": "string"}}
     for status, meaning in operation.fallible.items():

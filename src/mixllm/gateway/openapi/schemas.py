@@ -1,4 +1,4 @@
-"""Schemas of bodies: those of msgspec's structs, and those written here for what is passed on or made of plain dicts."""
+"""Schemas of bodies: those of msgspec's structs, and those written here for what is no struct."""
 
 from __future__ import annotations
 
