@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.logs.folders import write_folder
+from tests.small_router import small_router, teach
 
 from mixllm.clients import SSEParser
 from mixllm.clients.bodies import check_event
 from mixllm.config import parse_config
 from mixllm.errors import ConfigError, InvalidValueError, LogError, StateError, StoreError, UpstreamProtocolError
+from mixllm.learning import Checkpoint
 from mixllm.logs import check_log, open_log
 from mixllm.predictors import BlockPrior
 from mixllm.predictors.bayesian_linear import BayesianLinear
@@ -99,3 +102,19 @@ def test_a_parquet_file_with_two_numbers_of_rows(tmp_path: Path) -> None:
     shutil.copy(DATA / "two_numbers_of_rows.parquet", folder / "outcomes.parquet")
     with pytest.raises(LogError, match="says of itself two numbers of rows"):
         open_log(folder)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64, None])
+def test_numbers_of_another_size_in_a_state_are_restored_or_refused_without_a_warning(kind: Any) -> None:
+    router = small_router()
+    try:
+        teach(router, 12)
+        checkpoint = router.learner.checkpoint()
+        for key, array in checkpoint.arrays.items():
+            changed = np.full_like(array, 1e308) if kind is None else array.astype(kind)
+            payload = replace(checkpoint, arrays={**checkpoint.arrays, key: changed}).to_bytes()
+            with suppress(StateError):
+                router.learner.restore(Checkpoint.from_bytes(payload))
+            router.learner.restore(checkpoint)
+    finally:
+        router.close()
