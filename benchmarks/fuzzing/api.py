@@ -324,33 +324,49 @@ def fuzz_api(
     *,
     cases: int,
     seed: int,
-    first: int = 0,
     batch: int = _BATCH,
     variations: int = _VARIATIONS,
     limit_s: float = float("inf"),
+    partial: Path | None = None,
 ) -> dict[str, Any]:
-    """Send about `cases` cases and return what came of them.
+    """Send at least `cases` cases and return what came of them.
 
     Parameters
     ----------
     cases
-        How many; less where an operation has no cases of a kind.
+        How many.
     seed
         Of the cases: those of batch n come from (seed, n).
-    first
-        The batch to begin with.
     batch
         Cases of a batch that schemathesis makes.
     variations
         How often each of them is sent again with changes.
     limit_s
-        Begin no batch after so long.
+        Begin no gateway after so long.
+    partial
+        Where the state of the run is kept, for the next one to go on; None: nowhere.
     """
+    result: dict[str, Any] = {"seed": seed, "done": 0, "next_batch": 0, "wall_s": 0.0, "slowest_s": 0.0}
+    result |= {"peak_rss_mib": 0.0, "statuses": {}, "faults": {}}
+    if partial is not None and partial.exists():
+        result |= json.loads(partial.read_text())
+    began_s = time.monotonic()
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # It says every line that is no HTTP.
+    with PlaybackServer(AnswerBook(log=synthetic_log(queries=40, seed=5)), time_scale=0, keep_requests=1) as pool:
+        while result["done"] < cases and time.monotonic() - began_s < limit_s:
+            _round(result, pool, cases=cases, seed=seed, batch=batch, variations=variations)
+            rate = result["done"] / result["wall_s"]
+            print(f"api: {result['done']:,} of {cases:,}, {rate:.0f}/s, faults: {list(result['faults'])}", flush=True)
+            if partial is not None:
+                partial.parent.mkdir(parents=True, exist_ok=True)
+                partial.write_text(json.dumps(result))
+    return result
+
+
+def _round(result: dict[str, Any], pool: PlaybackServer, *, cases: int, seed: int, batch: int, variations: int) -> None:
+    """Send a batch to each operation of a fresh gateway; an old one has come to know many LLMs that are gone."""
     started_s = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        PlaybackServer(AnswerBook(log=synthetic_log(queries=40, seed=5)), time_scale=0, keep_requests=1) as pool,
-    ):
+    with tempfile.TemporaryDirectory() as folder:
         config = config_for(
             pool,
             Path(folder) / "mixllm.db",
@@ -358,27 +374,18 @@ def fuzz_api(
             routing={"max_cooldown_s": 1e-6},
             gateway={"api_keys": [KEY], "access_log": False, "max_body_bytes": 100_000},
         )
-        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # It says every line that is no HTTP.
-        with Gateway(config) as gateway:
-            number = first
-            with closing(_Run(gateway, pool)) as run:
-                while run.sent < cases and time.monotonic() - started_s < limit_s:
-                    run.batch(number, seed=seed, cases=batch, variations=variations)
-                    number += 1
-                    if number % 10 == 0:
-                        rate = run.sent / (time.monotonic() - started_s)
-                        print(f"api: {run.sent:,} of {cases:,}, {rate:.0f}/s, faults: {list(run.faults)}", flush=True)
-    return {
-        "seed": seed,
-        "first_batch": first,
-        "next_batch": number,
-        "done": run.sent,
-        "wall_s": round(time.monotonic() - started_s, 1),
-        "slowest_s": round(run.slowest_s, 3),
-        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        "statuses": dict(sorted(run.statuses.items())),
-        "faults": run.faults,
-    }
+        with Gateway(config) as gateway, closing(_Run(gateway, pool)) as run:
+            for _ in run.operations:
+                if result["done"] + run.sent < cases:
+                    run.batch(result["next_batch"], seed=seed, cases=batch, variations=variations)
+                    result["next_batch"] += 1
+    result["done"] += run.sent
+    result["wall_s"] = round(result["wall_s"] + time.monotonic() - started_s, 1)
+    result["slowest_s"] = round(max(result["slowest_s"], run.slowest_s), 3)
+    result["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    result["statuses"] = dict(sorted((Counter(result["statuses"]) + run.statuses).items()))
+    for name, fault in run.faults.items():
+        result["faults"].setdefault(name, {**fault, "count": 0})["count"] += fault["count"]
 
 
 def _told(case: Any) -> dict[str, Any]:
@@ -391,11 +398,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzzing.api")
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0, help="the batch to begin with")
-    parser.add_argument("--limit-s", type=float, default=float("inf"))
+    parser.add_argument("--limit-s", type=float, default=float("inf"), help="stop after so long; run again to go on")
+    parser.add_argument("--partial", type=Path, default=Path(tempfile.gettempdir()) / "mixllm-fuzzing")
     options = parser.parse_args()
-    result = fuzz_api(cases=options.cases, seed=options.seed, first=options.first, limit_s=options.limit_s)
-    command = f"python -m benchmarks.fuzzing.api --cases {options.cases} --seed {options.seed} --first {options.first}"
+    partial = options.partial / f"api-{options.seed}.json"
+    result = fuzz_api(cases=options.cases, seed=options.seed, limit_s=options.limit_s, partial=partial)
+    command = f"python -m benchmarks.fuzzing.api --cases {options.cases} --seed {options.seed}"
     print(store("fuzz_api", result, command=command))
     return 1 if result["faults"] else 0
 
