@@ -8,7 +8,7 @@ HELD := constraints/held.txt
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format bench pins clean
+.PHONY: demo test check format bench fuzz pins clean
 
 demo: $(VENV)/.demo  ## Watch MixLLM route real queries over a pool of LLMs, learn and save money
 	$(BIN)/mixllm demo $(ARGS)
@@ -29,6 +29,10 @@ format: $(VENV)/.dev  ## Put every file into the house's form
 
 bench: $(VENV)/.dev  ## Speed on this machine; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+fuzz: $(VENV)/.dev  ## Fuzz what comes from outside, 100,000 cases each: about an hour; not part of test
+	$(BIN)/python -m benchmarks.fuzzing all $(ARGS)
+	$(BIN)/python -m benchmarks.fuzzing.api $(ARGS)
 
 pins:  ## Refresh the pinned versions (needs uv)
 	uv pip compile pyproject.toml --extra dev -c $(HELD) --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url -o $(PINS).tmp --upgrade

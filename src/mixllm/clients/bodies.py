@@ -64,6 +64,7 @@ def check_event(spec: LLMSpec, data: bytes) -> None:
     """Raise `UpstreamProtocolError` where the event `data` is no JSON object, or reports an error."""
     try:
         envelope = _decode(data)
+        data.decode()  # The decoder does not look into texts that it drops; clients do.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamProtocolError(
             spec.name, "its stream holds an event that is not a JSON object. Try another LLM."

@@ -124,7 +124,7 @@ class SSEParser:
 
     def _add(self, data: bytes) -> None:
         self._data.append(data)
-        self._data_bytes += len(data)
+        self._data_bytes += len(data) + (len(self._data) > 1)  # with the LF that joins them: empty ones count too
         self._check(self._data_bytes)
 
     def _check(self, size_bytes: int) -> None:

@@ -23,6 +23,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 _COLLECTIONS = frozenset({"tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"})
 _FLOAT = "tag:yaml.org,2002:float"
 _FLOAT_WITHOUT_POINT = re.compile(r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _QUOTED = re.compile(r"'(?!<)[^']{2,}'|\"(?!<)[^\"]{2,}\"")
 
 
@@ -136,10 +137,16 @@ class _Tree:
 
     def _scalar(self, node: Any, line: int) -> Any:
         try:
-            return self._loader.construct_object(node)
+            value = self._loader.construct_object(node)
         except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError):
             # PyYAML lets these through where a value does not fit its tag.
             raise self._fault(line, "has a value that YAML cannot read. Quote it if it is a text.") from None
+        if isinstance(value, str) and _SURROGATE.search(value):
+            # "\ud800" makes one; nothing can write it, neither into a file nor to an endpoint.
+            raise self._fault(
+                line, "has half of a surrogate pair ('\\ud800' to '\\udfff'). Write the character itself."
+            )
+        return value
 
     def _fault(self, line: int, problem: str) -> ConfigError:
         return ConfigError(f"{self._name}, line {line}: {problem}")

@@ -35,6 +35,7 @@ from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.llms import add_llm, get_llm, get_model, list_llms, list_models, remove_llm, update_llm
 from mixllm.gateway.messages import count_tokens, messages
 from mixllm.gateway.metrics import Metrics
+from mixllm.gateway.openapi import get_openapi
 from mixllm.gateway.reload import Reloader, post_reload
 from mixllm.gateway.request_log import RequestLog
 from mixllm.gateway.responses import responses
@@ -169,6 +170,7 @@ _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
     ("GET", "/health/live", live),
     ("GET", "/health/ready", ready),
     ("GET", "/metrics", metrics),
+    ("GET", "/openapi.json", get_openapi),
 )
 
 

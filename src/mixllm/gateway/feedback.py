@@ -17,10 +17,12 @@ from mixllm.gateway.elsewhere import once_known
 from mixllm.gateway.state import state_of
 from mixllm.types import IMPLICIT_SOURCES, JUDGE_SOURCE, MAX_ID_CHARS, FeedbackReceipt
 
-__all__ = ["post_feedback"]
+__all__ = ["FeedbackAnswer", "FeedbackBody", "post_feedback"]
 
 
-class _FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A judgement as it is sent: a thumb, or a score from 0 to 1."""
+
     inference_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
     value: bool | float
     metric_name: str = "quality"
@@ -28,7 +30,9 @@ class _FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tags: dict[str, str] = {}
 
 
-class _FeedbackAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class FeedbackAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Says that a judgement is kept."""
+
     feedback_id: str
     inference_id: str
     duplicate: bool
@@ -36,7 +40,7 @@ class _FeedbackAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 async def post_feedback(request: Request) -> Response:
     """Keep a judgement: a thumb where ``value`` is true or false, a score where it is a number from 0 to 1."""
-    body = await read_object(request, _FeedbackBody)
+    body = await read_object(request, FeedbackBody)
     state = state_of(request)
     _check_source(body.source, own_judge=state.watch is not None and state.watch.judge is not None)
     thumbs = body.value if isinstance(body.value, bool) else None
@@ -58,7 +62,7 @@ async def post_feedback(request: Request) -> Response:
     receipt = await once_known(state, body.inference_id, submit)
     state.metrics.observe_feedback(kind="refined" if thumbs is None else "binary", duplicate=receipt.duplicate)
     return json_response(
-        _FeedbackAnswer(feedback_id=receipt.feedback_id, inference_id=body.inference_id, duplicate=receipt.duplicate)
+        FeedbackAnswer(feedback_id=receipt.feedback_id, inference_id=body.inference_id, duplicate=receipt.duplicate)
     )
 
 

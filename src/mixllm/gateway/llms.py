@@ -20,7 +20,7 @@ from mixllm.registry import BreakerStatus
 from mixllm.router import RouterCore
 from mixllm.types import LLMSpec, Value
 
-__all__ = ["add_llm", "get_llm", "get_model", "list_llms", "list_models", "remove_llm", "update_llm"]
+__all__ = ["LLMStatus", "add_llm", "get_llm", "get_model", "list_llms", "list_models", "remove_llm", "update_llm"]
 
 _OWNER = "mixllm"
 

@@ -9,8 +9,8 @@ from mixllm.config import KeyScope
 
 __all__ = ["OPEN_PATHS", "SCOPES", "scopes_for"]
 
-OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
-"""Need no key: whoever restarts the gateway has none."""
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json"})
+"""Need no key: whoever restarts the gateway has none, and the description is the same for every gateway."""
 
 SCOPES: Mapping[tuple[str, str], tuple[KeyScope, ...]] = {
     ("POST", "/v1/chat/completions"): ("chat",),

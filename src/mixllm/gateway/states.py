@@ -15,15 +15,19 @@ from mixllm.gateway.bodies import read_object
 from mixllm.gateway.state import state_of
 from mixllm.learning.state_details import read_details
 
-__all__ = ["get_state", "list_states", "release_state", "roll_back_state"]
+__all__ = ["Release", "RollBack", "get_state", "list_states", "release_state", "roll_back_state"]
 
 
-class _RollBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RollBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to go back to, and whether the events since then are learned again."""
+
     version: int | None = None
     relearn: bool = False
 
 
-class _Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which checkpoint to take out of quarantine."""
+
     version: int
 
 
@@ -47,7 +51,7 @@ async def get_state(request: Request) -> Response:
 
 async def roll_back_state(request: Request) -> Response:
     """Go back to an earlier checkpoint; the next decision is made from it."""
-    body = await read_object(request, _RollBack)
+    body = await read_object(request, RollBack)
     audit_details(request, version=body.version, relearn=body.relearn)
     router = state_of(request).router
     try:
@@ -59,7 +63,7 @@ async def roll_back_state(request: Request) -> Response:
 
 async def release_state(request: Request) -> Response:
     """Take a checkpoint out of quarantine."""
-    body = await read_object(request, _Release)
+    body = await read_object(request, Release)
     audit_details(request, version=body.version)
     store = state_of(request).router.store
     states = await asyncio.to_thread(store.states)

@@ -134,6 +134,11 @@ class Checkpoint:
             arrays = load(tensors)
         except SafetensorError as error:
             raise StateError(f"The state's arrays cannot be read ({error}). Load another checkpoint.") from error
+        for name, array in arrays.items():
+            if array.dtype.kind not in "fiub":
+                raise StateError(f"The state's array {name!r} holds no numbers. Load another checkpoint.")
+            # Whoever wrote it smaller: sums are compared with bounds that smaller floats do not have.
+            arrays[name] = array.astype(np.float64, copy=False)
         if not len(set(manifest.llms)) == len(manifest.llms) == len(manifest.levels):
             raise StateError("The state's manifest names other LLMs than it has levels for. Load another checkpoint.")
         return cls(

@@ -276,6 +276,7 @@ class Learner:
                 names={f"judging.{name}": rows for name, rows in judged_names.items()},
             )
 
+    @np.errstate(over="ignore")  # What is too large for a smaller float becomes infinite, and is refused as that.
     def restore(self, checkpoint: Checkpoint) -> None:
         """Replace everything learned by `checkpoint`; the pool stays as it is.
 

@@ -53,22 +53,27 @@ class TableFile:
             )
         try:
             self._parquet = pq.ParquetFile(file)
-        except (pa.ArrowException, OSError) as error:
+            self.schema: Any = self._parquet.schema_arrow
+            self._names: list[str] = list(self.schema.names)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # The last: a name of a column is no text.
             raise TableError(
                 file=file,
                 column=None,
                 problem=f"is not a parquet file that can be read ({type(error).__name__}). Write it again.",
             ) from error
-        self.schema: Any = self._parquet.schema_arrow
-        self.rows: int = self._parquet.metadata.num_rows
+        metadata = self._parquet.metadata
+        self.rows: int = metadata.num_rows
+        if self.rows != sum(metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)):
+            # Arrays of so many rows are made before a column is read.
+            raise TableError(file=file, column=None, problem="says of itself two numbers of rows. Write it again.")
 
     def __contains__(self, column: str) -> bool:
-        return column in self.schema.names
+        return column in self._names
 
     @property
     def names(self) -> list[str]:
         """Names of the columns, in order."""
-        return list(self.schema.names)
+        return list(self._names)
 
     def error(self, column: str, problem: str, *, row: int | None = None) -> TableError:
         """Return the error of a column, and of a row where one is known."""
@@ -80,9 +85,12 @@ class TableFile:
             hint = did_you_mean(name, self.names)
             raise self.error(name, f"the column is missing.{hint} Add it; there are: {', '.join(self.names)}.")
         try:
-            array = self._parquet.read([name]).column(0).combine_chunks()
+            array = self._parquet.read([name], use_threads=False).column(0).combine_chunks()
+            array.validate(full=True)  # Also that texts are UTF-8, which is not looked at where a file is read.
         except (pa.ArrowException, OSError) as error:
             raise self.error(name, f"it cannot be read ({type(error).__name__}). Write the file again.") from error
+        if len(array) != self.rows:
+            raise self.error(name, f"it has {len(array)} values, the file {self.rows} rows. Write the file again.")
         if isinstance(array, pa.ChunkedArray):
             array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
         return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array

@@ -59,7 +59,7 @@ ARRAY_NAMES = frozenset(
 
 _NUMBER_KINDS = "biuf"
 _OBJECTS = "O8"
-_ORDERS = "<>=|"
+_ORDERS = ("<", ">", "=", "|")
 _OFFSETS: dict[str, np.dtype[Any]] = {"string": np.dtype("<i4"), "large_string": np.dtype("<i8")}
 _TUPLE_OF_ARRAY = 5
 _TUPLE_OF_ARROW = 7

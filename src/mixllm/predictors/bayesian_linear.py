@@ -383,7 +383,8 @@ class BayesianLinear:
 
     @staticmethod
     def _check_array(name: str, array: NDArray[np.float64], shape: tuple[int, ...]) -> None:
-        if array.shape != shape or array.dtype.kind not in "fiu" or not (np.abs(array) <= _MAX_SUM).all():
+        is_number = array.shape == shape and array.dtype.kind in "fiu"
+        if not is_number or not (np.abs(array.astype(np.float64)) <= _MAX_SUM).all():  # float32 has no such bound
             raise StateError(
                 f"State array {name!r} must hold finite numbers with shape {shape}; it has shape {array.shape}. "
                 "It was learned with other features, or is damaged: load another checkpoint."

@@ -10,7 +10,7 @@ from pathlib import Path
 from mixllm.errors import StoreError
 from mixllm.store.migrations import APPLICATION_ID, SCHEMA_VERSION, migrate
 
-__all__ = ["open_reader", "open_writer", "store_fault"]
+__all__ = ["SQLITE_FAULTS", "open_reader", "open_writer", "store_fault"]
 
 _MAGIC = b"SQLite format 3\0"
 _CHECKED_WHOLE_BYTES = 32 * 1024 * 1024
@@ -33,8 +33,14 @@ _MEANINGS = {
 }
 
 
-def store_fault(path: Path, error: sqlite3.Error) -> StoreError:
+SQLITE_FAULTS = (sqlite3.Error, UnicodeDecodeError)
+"""What calls of SQLite raise: its words on a damaged file quote it, and Python cannot decode all that it then says."""
+
+
+def store_fault(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
     """Return what `error` means to the user: the file, what is wrong with it and the next step."""
+    if isinstance(error, UnicodeDecodeError):
+        return StoreError(f"Store {str(path)!r}: {_MEANINGS[sqlite3.SQLITE_CORRUPT]}")
     code = getattr(error, "sqlite_errorcode", None)
     meaning = None if code is None else _MEANINGS.get(code & 0xFF)
     return StoreError(f"Store {str(path)!r}: {meaning or 'SQLite reports an error. Check the disk.'} ({error})")
@@ -56,7 +62,7 @@ def open_writer(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except SQLITE_FAULTS as error:
         raise store_fault(path, error) from error
     return connection
 
@@ -111,7 +117,7 @@ def _refuse_unfit(path: Path) -> None:
                 _refuse_damaged(probe, path)
     except sqlite3.OperationalError:
         return  # Not to be read without writing (a journal to roll back); opening it for writing says what is wrong.
-    except sqlite3.Error as error:
+    except SQLITE_FAULTS as error:
         raise store_fault(path, error) from error
 
 

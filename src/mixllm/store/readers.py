@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mixllm.errors import StoreClosedError
-from mixllm.store.database import open_reader, store_fault
+from mixllm.store.database import SQLITE_FAULTS, open_reader, store_fault
 
 __all__ = ["Readers"]
 
@@ -45,7 +45,7 @@ class Readers:
             if connection is None:
                 connection = open_reader(self._path, busy_timeout_s=self._busy_timeout_s)
             yield connection
-        except sqlite3.Error as error:
+        except SQLITE_FAULTS as error:
             raise store_fault(self._path, error) from error
         finally:
             if connection is not None:

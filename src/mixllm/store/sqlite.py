@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mixllm.errors import InvalidValueError, StoreClosedError, UnknownDecisionError
 from mixllm.store.checks import at_least, checked_id, is_id, seconds
-from mixllm.store.database import open_writer, store_fault
+from mixllm.store.database import SQLITE_FAULTS, open_writer, store_fault
 from mixllm.store.intake import Fact, Intake
 from mixllm.store.readers import Readers
 from mixllm.store.reading import (
@@ -173,7 +173,7 @@ class SQLiteStore:
         connection = open_writer(self._path, busy_timeout_s=self._busy_timeout_s)
         try:
             self._tail = Tail(last_seq=read_last_seq(connection), last_change=read_last_change(connection))
-        except sqlite3.Error as error:
+        except SQLITE_FAULTS as error:
             connection.close()
             raise store_fault(self._path, error) from error
         self._intake = Intake(

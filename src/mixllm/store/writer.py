@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from mixllm.errors import StoreError
-from mixllm.store.database import store_fault
+from mixllm.store.database import SQLITE_FAULTS, store_fault
 from mixllm.store.intake import Awaited, Command, Intake, Item, QueuedFeedback
 from mixllm.store.tail import Tail
 from mixllm.store.transaction import Written, write_batch
@@ -139,7 +139,7 @@ class Writer:
         self._in_hand = batch
         try:
             written = write_batch(self._connection, batch)
-        except sqlite3.Error as error:
+        except SQLITE_FAULTS as error:
             self._survive(batch, error)
             return
         self._overflowing = False
@@ -153,7 +153,7 @@ class Writer:
         _answer(written)
         self._in_hand = ()
 
-    def _survive(self, batch: Sequence[Item], error: sqlite3.Error) -> None:
+    def _survive(self, batch: Sequence[Item], error: sqlite3.Error | UnicodeDecodeError) -> None:
         if self._problem is None:
             self._problem = str(store_fault(self._path, error))
             _LOG.error("%s", self._problem)
@@ -180,7 +180,7 @@ class Writer:
         self.count_dropped(self._lost)
 
     def _refusal(self, error: BaseException) -> StoreError:
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, SQLITE_FAULTS):
             refusal = store_fault(self._path, error)
         else:
             refusal = StoreError(f"Store {str(self._path)!r}: its writer has stopped. Open the store again.")

@@ -16,7 +16,7 @@ from mixllm.cli.output import seconds
 from mixllm.config import Config, StoreConfig
 from mixllm.errors import MixLLMError
 from mixllm.interfaces import FeatureMap
-from mixllm.store.database import store_fault
+from mixllm.store.database import SQLITE_FAULTS, store_fault
 from mixllm.store.migrations import APPLICATION_ID, SCHEMA_VERSION
 from mixllm.store.reading import read_last_seq, read_state, read_states, read_totals
 
@@ -65,7 +65,7 @@ def check_store(config: StoreConfig, features: FeatureMap | None) -> Iterator[Fi
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as reader:
             yield from _look(reader, path, features)
-    except sqlite3.Error as error:
+    except SQLITE_FAULTS as error:
         yield fail("store", str(store_fault(path, error)), "Restore a copy, or set another store.path.")
 
 

@@ -1,0 +1,226 @@
+"""Every operation of the gateway: one table beside that of the routes and that of the scopes."""
+
+from __future__ import annotations
+
+from mixllm.gateway.feedback import FeedbackAnswer, FeedbackBody
+from mixllm.gateway.llms import LLMStatus
+from mixllm.gateway.openapi.operation import Operation
+from mixllm.gateway.reload import Reloaded
+from mixllm.gateway.states import Release, RollBack
+from mixllm.learning.rollback import RolledBack
+from mixllm.learning.state_details import StateDetails
+from mixllm.types import Decision, LLMSpec, StoredDecision
+
+__all__ = ["OPERATIONS"]
+
+_CALL_ERRORS = (404, 408, 409, 422, 502, 503, 504)
+"""Of a request that calls an LLM: its own faults, which the endpoint tells, and the endpoint's."""
+
+_QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/v1/chat/completions",
+        name="createChatCompletion",
+        summary="Answer a chat request with the LLM that the router decides on.",
+        tag="chat",
+        body="ChatRequest",
+        example=_QUESTION,
+        answer="ChatCompletion",
+        streams=True,
+        errors=_CALL_ERRORS,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/route",
+        name="route",
+        summary="Decide which LLM would take a chat request, explain it, and call nothing.",
+        tag="chat",
+        body="RouteRequest",
+        example=_QUESTION,
+        answer=Decision,
+        errors=(404, 422, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/models",
+        name="listModels",
+        summary="List the routing models and the LLMs of the pool in OpenAI's shape.",
+        tag="chat",
+        answer="ModelList",
+    ),
+    Operation(
+        method="GET",
+        path="/v1/models/{name}",
+        name="getModel",
+        summary="Tell one of them.",
+        tag="chat",
+        answer="Model",
+        errors=(404,),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/feedback",
+        name="giveFeedback",
+        summary="Keep a judgement: a thumb where value is true or false, a score where it is a number from 0 to 1.",
+        tag="feedback",
+        body=FeedbackBody,
+        answer=FeedbackAnswer,
+        errors=(404, 409, 503),
+        headers={"idempotency-key": "Id of the judgement: sent again, it counts once."},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/decisions/{id}",
+        name="getDecision",
+        summary="Tell a decision with its outcomes and feedback.",
+        tag="feedback",
+        answer=StoredDecision,
+        errors=(404, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/budget",
+        name="getBudget",
+        summary="Tell what is left of the budgets.",
+        tag="feedback",
+        answer="Budget",
+    ),
+    Operation(
+        method="GET",
+        path="/v1/llms",
+        name="listLLMs",
+        summary="List every LLM of the pool with what is known of it.",
+        tag="pool",
+        answer={"type": "object", "required": ["llms"], "properties": {"llms": {"type": "array", "items": LLMStatus}}},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/llms",
+        name="addLLM",
+        summary="Add an LLM, given as an entry of model_list or as a spec.",
+        tag="pool",
+        body={"anyOf": [LLMSpec, "ModelEntry"]},
+        example={
+            "name": "small",
+            "model": "gpt-4o-mini",
+            "api_base": "https://api.openai.com/v1",
+            "price": {"usd_per_million_tokens_in": 0.15, "usd_per_million_tokens_out": 0.6},
+        },
+        answer=LLMSpec,
+        status=201,
+        errors=(409, 422, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/llms/{name}",
+        name="getLLM",
+        summary="Tell one LLM of the pool.",
+        tag="pool",
+        answer=LLMStatus,
+        errors=(404,),
+    ),
+    Operation(
+        method="PATCH",
+        path="/v1/llms/{name}",
+        name="updateLLM",
+        summary="Change an LLM: its price, its endpoint, its limits; what is not named stays (RFC 7396).",
+        tag="pool",
+        body="LLMChanges",
+        example={"max_in_flight": 8},
+        answer=LLMSpec,
+        errors=(404, 422, 503),
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/llms/{name}",
+        name="removeLLM",
+        summary="Remove an LLM; what was learned of it is kept for its return.",
+        tag="pool",
+        answer="RemovedLLM",
+        errors=(404, 422, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/state",
+        name="listStates",
+        summary="List every checkpoint, oldest first, and which version decides now.",
+        tag="state",
+        answer="States",
+        errors=(503,),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/state/{version}",
+        name="getState",
+        summary="Tell what is in one checkpoint.",
+        tag="state",
+        answer=StateDetails,
+        errors=(404, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/state/rollback",
+        name="rollBackState",
+        summary="Go back to an earlier checkpoint; the next decision is made from it.",
+        tag="state",
+        body=RollBack,
+        example={},
+        answer=RolledBack,
+        errors=(409, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/state/release",
+        name="releaseState",
+        summary="Take a checkpoint out of quarantine.",
+        tag="state",
+        body=Release,
+        answer="ReleasedState",
+        errors=(404, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/reload",
+        name="reload",
+        summary="Read the configuration again, as SIGHUP asks for, and tell what came of it.",
+        tag="running",
+        body={"type": "object"},
+        example={},
+        answer=Reloaded,
+        errors=(409, 422, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/health/live",
+        name="live",
+        summary="Say that the process answers.",
+        tag="running",
+        answer="Alive",
+    ),
+    Operation(
+        method="GET",
+        path="/health/ready",
+        name="ready",
+        summary="Say whether requests can be routed and whether learning happens.",
+        tag="running",
+        answer="Readiness",
+        fallible={503: "Nothing can be routed, or nothing learns; with the reasons."},
+    ),
+    Operation(
+        method="GET",
+        path="/metrics",
+        name="metrics",
+        summary="Tell the metrics in Prometheus' text format.",
+        tag="running",
+    ),
+    Operation(
+        method="GET",
+        path="/openapi.json",
+        name="openapi",
+        summary="Tell this description.",
+        tag="running",
+        answer={"type": "object", "required": ["openapi", "info", "paths"]},
+    ),
+)
