@@ -115,7 +115,7 @@ def ask(
     path: str,
     body: object = None,
     headers: Mapping[str, str] | None = None,
-    timeout_s: float = 20,
+    timeout_s: float = 60,
 ) -> Reply:
     """Send one request; an iterator is sent in chunks without a length, any other body that is no bytes as JSON."""
     parts = urlsplit(url)

@@ -86,6 +86,43 @@ WRITTEN: dict[str, dict[str, Any]] = {
         "description": "OpenAI's chat completion, as the LLM gave it; model is the LLM's name in the pool.",
         "type": "object",
     },
+    "EmbeddingRequest": {
+        "description": "OpenAI's request for embeddings. Fields that are not named here are passed on as they are.",
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {"model": _CHAT_FIELDS["model"], "input": {"type": ["string", "array"]}, "mixllm": Wishes},
+    },
+    "EmbeddingList": {"description": "OpenAI's list of embeddings, as the LLM gave it.", "type": "object"},
+    "ResponseRequest": {
+        "description": "A request of OpenAI's Responses API. Fields that are not named here are passed on as they are.",
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {
+            "model": _CHAT_FIELDS["model"],
+            "input": {"type": ["string", "array"]},
+            "stream": _CHAT_FIELDS["stream"],
+            "mixllm": Wishes,
+        },
+    },
+    "ResponseObject": {"description": "OpenAI's response object; model is the LLM's name.", "type": "object"},
+    "MessageRequest": {
+        "description": "A request of Anthropic's Messages API, translated by LiteLLM.",
+        "type": "object",
+        "required": ["model", "messages"],
+        "properties": {
+            "model": _CHAT_FIELDS["model"],
+            "messages": _CHAT_FIELDS["messages"],
+            "max_tokens": {"type": "integer", "minimum": 1},
+            "stream": _CHAT_FIELDS["stream"],
+            "mixllm": Wishes,
+        },
+    },
+    "MessageObject": {"description": "Anthropic's message; model is the LLM's name in the pool.", "type": "object"},
+    "TokenCount": {
+        "type": "object",
+        "required": ["input_tokens"],
+        "properties": {"input_tokens": {"type": "integer"}},
+    },
     "Model": _MODEL,
     "ModelList": {
         "type": "object",
