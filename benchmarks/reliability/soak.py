@@ -26,7 +26,7 @@ import yaml
 
 from benchmarks.measuring import store
 from benchmarks.reliability.processes import Process, free_port, wait_until_listening
-from benchmarks.reliability.reckoning import sqlite_rows
+from benchmarks.reliability.reckoning import Known
 from benchmarks.reliability.trend import trend
 from benchmarks.serving.stub import SLOWLY
 
@@ -61,7 +61,7 @@ def main() -> None:
         seen = asyncio.run(_soak(process, arguments))
         health = _settled(process)
         process.stop()
-        result = _result(seen, health, sqlite_rows(folder / "mixllm.db"), arguments)
+        result = _result(seen, health, Known(path=folder / "mixllm.db").rows(), arguments)
         result["log"] = (folder / "gateway.log").read_text()[-2000:]
     command = f"python -m benchmarks.reliability.soak {' '.join(sys.argv[1:])}".strip()
     print(store(arguments.name, result, command=command).read_text())
