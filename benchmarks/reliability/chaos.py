@@ -2,11 +2,11 @@
 
     python -m benchmarks.reliability.chaos [--store postgres] [--seconds 120] [--rate 20] [--every 5] [--outage 30]
 
-``postgres``: three gateways on one PostgreSQL server, one of them killed (``kill -9``) every `--every` seconds and started
-again, and the server stopped for `--outage` seconds in the middle. ``sqlite``: one gateway with two workers, which are
-killed. Each call of an LLM fails with probability `--share` (an error, silence, a lost connection, a cut answer, a cut
-stream). Clients turn to another gateway where their connection is lost, and repeat feedback under the same key until it is
-acknowledged.
+``postgres``: three gateways on one PostgreSQL server, one of them killed (``kill -9``) every `--every` seconds and
+started again, and the server stopped for `--outage` seconds in the middle. ``sqlite``: one gateway with two workers,
+which are killed. Each call of an LLM fails with probability `--share` (an error, silence, a lost connection, a cut
+answer, a cut stream). Clients turn to another gateway where their connection is lost, and repeat feedback under the
+same key until it is acknowledged.
 """
 
 from __future__ import annotations

@@ -140,8 +140,8 @@ class Clients:
         """Send a feedback until it is acknowledged; some of them once more, as a careless client would."""
         feedback_id = f"feedback-{number}"
         body = {"inference_id": inference_id, "value": round(self._rng.random(), 3)}
-        tries = 2 if self._rng.random() < _REPEATED_SHARE else 1
-        for _ in range(tries):
+        end = await self._send(session, feedback_id, body)
+        if self._rng.random() < _REPEATED_SHARE:
             end = await self._send(session, feedback_id, body)
         self.seen.feedback[end] += 1
         if end in ("acknowledged", "acknowledged as a duplicate"):

@@ -27,7 +27,7 @@ class Database(Protocol):
 
 
 async def kill_gateways(gateways: Sequence[Process], *, every_s: float, until_s: float, counts: Counter[str]) -> None:
-    """Kill one of `gateways` every `every_s`, and start again whichever has ended; the last that answers is left alone."""
+    """Kill one of `gateways` every `every_s`, but the last that answers; start again whichever has ended."""
     rng = random.Random(1)
     due_s = time.monotonic() + every_s
     while time.monotonic() < until_s:

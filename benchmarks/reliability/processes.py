@@ -10,13 +10,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
 import msgspec
-import psutil
 
+_psutil: Any = import_module("psutil")  # It has no types.
 _START_S = 90.0
 _STOP_S = 60.0
 
@@ -68,12 +69,12 @@ class Process:
     def pids(self) -> list[int]:
         """Return the process and its children."""
         assert self._process is not None
-        first = psutil.Process(self._process.pid)
+        first = _psutil.Process(self._process.pid)
         return [first.pid, *(child.pid for child in first.children(recursive=True))]
 
     def rss_bytes(self) -> int:
         """Return what the process and its children hold in memory."""
-        return sum(psutil.Process(pid).memory_info().rss for pid in self.pids())
+        return sum(_psutil.Process(pid).memory_info().rss for pid in self.pids())
 
     def kill(self) -> None:
         """End it at once, as a crash does."""

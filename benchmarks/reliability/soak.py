@@ -1,10 +1,10 @@
-"""Load for a long time with many open streams beside it: does memory grow, is anything refused, is everything kept?
+"""Load for a long time with many open streams beside it: memory, errors, and whether everything is kept.
 
     python -m benchmarks.reliability.soak [--minutes 10] [--streams 1000] [--workers 1] [--share 0.7] [--feedback 0.2]
 
 One gateway on a SQLite file and one LLM that answers at once. How much it manages is measured first, with the streams
-already open (closed loop); then comes `--share` of that on a fixed schedule. At the end what clients have seen is compared
-with what the store holds.
+already open (closed loop); then comes `--share` of that on a fixed schedule. At the end what clients have seen is
+compared with what the store holds.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ def trend(times_s: Sequence[float], values: Sequence[float]) -> dict[str, float]
 
     Notes
     -----
-    Neighbouring samples are much alike, which would make the error of a plain fit too small: the line goes through the means
-    of twelve blocks.
+    Neighbouring samples are much alike, which would make the error of a plain fit too small: the line goes through the
+    means of twelve blocks.
     """
     minutes, measured = np.asarray(times_s) / 60.0, np.asarray(values, dtype=float)
     blocks = [block for block in np.array_split(np.arange(len(measured)), _BLOCKS) if len(block)]

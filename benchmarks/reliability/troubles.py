@@ -1,4 +1,4 @@
-"""Which LLM fails at which request, and how: drawn from the request's number, so that client and upstream know the same."""
+"""Which LLM fails at which request, and how: drawn from the request's number, so that both sides know the same."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The stub upstream in trouble: ``python -m benchmarks.reliability.upstream PORT SHARE [DELAY_S]``.
 
-Which requests fail how is in `benchmarks.reliability.troubles`; the number of a request is in its text (``request-17.``),
-the LLM is its ``model``. Answers take a while, so that kills find requests under way.
+Which requests fail how is in `benchmarks.reliability.troubles`; the number of a request is in its text
+(``request-17.``), the LLM is its ``model``. Answers take a while, so that kills find requests under way.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A load generator that costs little: kept connections, prepared requests, no HTTP library.
 
-``python -m benchmarks.serving.load PORT CONNECTIONS SECONDS [RATE] [--stream] [--model NAME] [--feedback SHARE]`` prints one
-JSON object. Without a rate each connection asks again as soon as it has its answer (closed loop: saturation); with one, requests
-start on a fixed schedule whatever the answers do (open loop), on connections that are free. After a share of the answers
-a thumb is sent.
+``python -m benchmarks.serving.load PORT CONNECTIONS SECONDS [RATE] [--stream] [--model NAME] [--feedback SHARE]``
+prints one JSON object. Without a rate each connection asks again as soon as it has its answer (closed loop:
+saturation); with one, requests start on a fixed schedule whatever the answers do (open loop), on connections that are
+free. After a share of the answers a thumb is sent.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _thumb(port: int, answer_head: bytes) -> bytes:
     ) % (port, len(body)) + body
 
 
-async def _run(arguments: argparse.Namespace) -> dict[str, object]:
+async def _run(arguments: argparse.Namespace) -> dict[str, object]:  # noqa: C901 - its parts share every name
     requests = _requests(arguments.port, arguments.model, stream=arguments.stream)
     loop = asyncio.get_running_loop()
     times_s: list[float] = []

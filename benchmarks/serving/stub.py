@@ -1,7 +1,7 @@
 """An upstream that answers at once, with as little work as Python can do: the same for every gateway.
 
-``python -m benchmarks.serving.stub PORT``; a body with ``"stream": true`` gets 20 chunks, any other a whole answer. Where
-the body also holds the word of `SLOWLY`, three seconds pass before each chunk.
+``python -m benchmarks.serving.stub PORT``; a body with ``"stream": true`` gets 20 chunks, any other a whole answer.
+Where the body also holds the word of `SLOWLY`, three seconds pass before each chunk.
 """
 
 from __future__ import annotations
@@ -69,9 +69,11 @@ class Connection(asyncio.Protocol):
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none of its subclasses
 
     def data_received(self, data: bytes) -> None:
+        """Answer every request that is whole."""
         self._data += data
         while (end := self._data.find(b"\r\n\r\n")) >= 0:
             length = 0
