@@ -8,7 +8,7 @@ HELD := constraints/held.txt
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format bench pins clean
+.PHONY: demo test check format bench soak pins clean
 
 demo: $(VENV)/.demo  ## Watch MixLLM route real queries over a pool of LLMs, learn and save money
 	$(BIN)/mixllm demo $(ARGS)
@@ -29,6 +29,11 @@ format: $(VENV)/.dev  ## Put every file into the house's form
 
 bench: $(VENV)/.dev  ## Speed on this machine; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+soak: $(VENV)/.dev  ## 10 minutes of load, then kills and failures; about 20 minutes; results in benchmarks/results/
+	$(BIN)/python -m benchmarks.reliability.soak $(ARGS)
+	$(BIN)/python -m benchmarks.reliability.chaos --store postgres
+	$(BIN)/python -m benchmarks.reliability.chaos --store sqlite
 
 pins:  ## Refresh the pinned versions (needs uv)
 	uv pip compile pyproject.toml --extra dev -c $(HELD) --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url -o $(PINS).tmp --upgrade

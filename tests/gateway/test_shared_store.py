@@ -94,7 +94,7 @@ def test_routing_goes_on_while_the_database_is_away(
     assert PASSWORD not in said
 
 
-def test_while_the_database_is_away_a_decision_is_on_the_disk_before_its_llm_is_called(
+def test_while_the_database_is_away_a_decision_is_on_the_disk_before_its_answer_is_sent(
     own_server: Server, tmp_path: Path
 ) -> None:
     schema, spool = own_server.schema(), tmp_path / "spool"

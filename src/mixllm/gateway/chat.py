@@ -16,7 +16,6 @@ from mixllm.gateway.calling import Calls
 from mixllm.gateway.chat_answer import ChatAnswer
 from mixllm.gateway.deciding import decide
 from mixllm.gateway.departure import ClientLeftError, LeaveWatch
-from mixllm.gateway.elsewhere import kept_while_away
 from mixllm.gateway.requests import ChatRequest, read_chat_request
 from mixllm.gateway.state import state_of
 from mixllm.router import RouterCore
@@ -57,7 +56,6 @@ def _asker(request: Request) -> str:
 async def _decide(router: RouterCore, chat: ChatRequest) -> tuple[Decision, LLMSpec]:
     while True:
         decision = await decide(router, chat)
-        await kept_while_away(router.store)
         try:
             return decision, router.llm(decision.llm)
         except UnknownLLMError:
