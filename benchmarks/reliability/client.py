@@ -41,7 +41,7 @@ class Seen:
     killed_in_the_middle
         Requests, counted as often as their connection was lost while they were under way.
     statuses
-        Every answer that was an error.
+        Every error, but of requests that no LLM can answer.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
@@ -92,7 +92,7 @@ class Clients:
     async def _one(self, session: aiohttp.ClientSession, number: int) -> None:
         possible = can_answer(number, self.llms, share=self.share)
         started_s = time.monotonic()
-        inference_id, end = await self._ask(session, number)
+        inference_id, end = await self._ask(session, number, possible=possible)
         self.seen.slowest_s = max(self.seen.slowest_s, time.monotonic() - started_s)
         self.seen.answers[end if possible else f"no LLM can answer: {end}"] += 1
         if inference_id is None:
@@ -101,7 +101,7 @@ class Clients:
         if self._rng.random() < self.judged:
             await self._judge(session, inference_id, number)
 
-    async def _ask(self, session: aiohttp.ClientSession, number: int) -> tuple[str | None, str]:
+    async def _ask(self, session: aiohttp.ClientSession, number: int, *, possible: bool) -> tuple[str | None, str]:
         """Return the inference id of the answer, and how the request ended."""
         text = f"Please answer request-{number}. What is the capital of country number {number % 97}?"
         body = {"messages": [{"role": "user", "content": text}], "model": "mixllm/auto", "stream": number % 2 > 0}
@@ -109,7 +109,7 @@ class Clients:
         lost = 0
         while time.monotonic() < deadline_s:
             try:
-                inference_id = await self._call(session, body)
+                inference_id = await self._call(session, body, possible=possible)
             except _BrokenStreamError:
                 return None, "stream broken by its LLM after its first byte"
             except aiohttp.ClientConnectorError:
@@ -124,11 +124,13 @@ class Clients:
             return inference_id, f"answered after {lost} kills" if lost else "answered"
         return None, "nobody answered"
 
-    async def _call(self, session: aiohttp.ClientSession, body: dict[str, object]) -> str | None:
+    async def _call(self, session: aiohttp.ClientSession, body: dict[str, object], *, possible: bool) -> str | None:
         async with session.post(f"{self._next()}/v1/chat/completions", json=body) as answer:
             content = await answer.read()
             if answer.status != 200:
-                self.seen.statuses[f"{answer.status} {content[:160].decode(errors='replace')}"] += 1
+                if possible:
+                    reason = answer.headers.get("x-mixllm-reason", "")
+                    self.seen.statuses[f"{answer.status} {content[:120].decode(errors='replace')} {reason}"] += 1
                 return None
             if body["stream"] and not content.endswith(b"data: [DONE]\n\n"):
                 if b'"error"' in content:
