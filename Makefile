@@ -8,7 +8,7 @@ HELD := constraints/held.txt
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format bench fuzz pins clean
+.PHONY: demo test check format bench soak fuzz pins clean
 
 demo: $(VENV)/.demo  ## Watch MixLLM route real queries over a pool of LLMs, learn and save money
 	$(BIN)/mixllm demo $(ARGS)
@@ -29,6 +29,11 @@ format: $(VENV)/.dev  ## Put every file into the house's form
 
 bench: $(VENV)/.dev  ## Speed on this machine; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+soak: $(VENV)/.dev  ## 10 minutes of load, then kills and failures; about 20 minutes; results in benchmarks/results/
+	$(BIN)/python -m benchmarks.reliability.soak $(ARGS)
+	$(BIN)/python -m benchmarks.reliability.chaos --store postgres
+	$(BIN)/python -m benchmarks.reliability.chaos --store sqlite
 
 fuzz: $(VENV)/.dev  ## Fuzz what comes from outside, 100,000 cases each: about an hour; not part of test
 	$(BIN)/python -m benchmarks.fuzzing all $(ARGS)

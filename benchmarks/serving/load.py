@@ -1,8 +1,9 @@
 """A load generator that costs little: kept connections, prepared requests, no HTTP library.
 
-``python -m benchmarks.serving.load PORT CONNECTIONS SECONDS [RATE] [--stream] [--model NAME]`` prints one JSON object.
-Without a rate each connection asks again as soon as it has its answer (closed loop: saturation); with one, requests
-start on a fixed schedule whatever the answers do (open loop), on connections that are free.
+``python -m benchmarks.serving.load PORT CONNECTIONS SECONDS [RATE] [--stream] [--model NAME] [--feedback SHARE]``
+prints one JSON object. Without a rate each connection asks again as soon as it has its answer (closed loop:
+saturation); with one, requests start on a fixed schedule whatever the answers do (open loop), on connections that are
+free. After a share of the answers a thumb is sent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 import uvloop
 
 _PROMPTS = 997
+_LAST_ANSWERS_S = 10.0
+"""How long answers are waited for at the end."""
 _TEXT = """
 what is the derivative of a function that maps time to distance explain step by step which city has largest population
 write python code sorting list numbers proof theorem history of roman empire cell membrane protein
@@ -31,6 +34,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, on_answer: Callable[[_Connection, int], None]) -> None:
         self.on_answer = on_answer
         self.sent_s = 0.0
+        self.head = b""
         self._parts: list[bytes] = []
         self._missing = -1
 
@@ -67,6 +71,7 @@ class _Connection(asyncio.Protocol):
             return
         self._parts.clear()
         self._missing = -1
+        self.head = head
         self.on_answer(self, int(whole[9:12]))
 
 
@@ -86,11 +91,24 @@ def _requests(port: int, model: str, *, stream: bool) -> list[bytes]:
     return made
 
 
-async def _run(arguments: argparse.Namespace) -> dict[str, object]:
+def _thumb(port: int, answer_head: bytes) -> bytes:
+    """Return the request that judges the answer with this head."""
+    inference_id = answer_head.split(b"x-mixllm-inference-id:", 1)[1].split(b"\r\n", 1)[0].strip()
+    body = b'{"inference_id": "%s", "value": true}' % inference_id
+    return (
+        b"POST /v1/feedback HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer sk-bench\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    ) % (port, len(body)) + body
+
+
+async def _run(arguments: argparse.Namespace) -> dict[str, object]:  # noqa: C901 - its parts share every name
     requests = _requests(arguments.port, arguments.model, stream=arguments.stream)
     loop = asyncio.get_running_loop()
     times_s: list[float] = []
     statuses: dict[int, int] = {}
+    feedback: dict[int, int] = {}
+    judging: set[_Connection] = set()
+    rng = np.random.default_rng(1)
     sent = 0
     free: deque[_Connection] = deque()
     late: deque[float] = deque()
@@ -103,8 +121,20 @@ async def _run(arguments: argparse.Namespace) -> dict[str, object]:
 
     def on_answer(connection: _Connection, status: int) -> None:
         now_s = time.perf_counter()
+        if connection in judging:
+            judging.discard(connection)
+            feedback[status] = feedback.get(status, 0) + 1
+            go_on(connection, status, now_s)
+            return
         times_s.append(now_s - connection.sent_s)
         statuses[status] = statuses.get(status, 0) + 1
+        if status == 200 and arguments.feedback and rng.random() < arguments.feedback:
+            judging.add(connection)
+            connection.send(_thumb(arguments.port, connection.head))
+            return
+        go_on(connection, status, now_s)
+
+    def go_on(connection: _Connection, status: int, now_s: float) -> None:
         if status == 0:
             return
         if arguments.rate is None:
@@ -137,7 +167,9 @@ async def _run(arguments: argparse.Namespace) -> dict[str, object]:
                 late.append(due_s)
     answered = len(times_s)
     elapsed_s = time.perf_counter() - started_s
-    await asyncio.sleep(0.5)
+    waits_until_s = time.perf_counter() + _LAST_ANSWERS_S
+    while (judging or late or len(times_s) < sent) and time.perf_counter() < waits_until_s:
+        await asyncio.sleep(0.01)
     for connection in connections:
         connection.transport.abort()
     p50, p90, p99 = np.percentile(np.array(times_s) * 1000, [50, 90, 99])
@@ -146,6 +178,8 @@ async def _run(arguments: argparse.Namespace) -> dict[str, object]:
         "ms": {"p50": round(float(p50), 3), "p90": round(float(p90), 3), "p99": round(float(p99), 3)},
         "statuses": {str(status): count for status, count in sorted(statuses.items())},
         "unanswered": sent - len(times_s) + len(late),
+        "feedback": {str(status): count for status, count in sorted(feedback.items())},
+        "feedback_unanswered": len(judging),
     }
 
 
@@ -156,6 +190,7 @@ def main() -> None:
     parser.add_argument("seconds", type=float)
     parser.add_argument("rate", type=float, nargs="?")
     parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--feedback", type=float, default=0.0, help="share of the answers that are judged")
     parser.add_argument("--model", default="mixllm/auto")
     print(json.dumps(uvloop.run(_run(parser.parse_args()))))
 

@@ -428,11 +428,20 @@ class Candidate(Value, frozen=True, kw_only=True, gc=False):
     propensity: float
 
 
-class Ineligible(Value, frozen=True, kw_only=True):
-    """An LLM that a hard constraint ruled out, and why."""
+class Ineligible(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """An LLM that a hard constraint ruled out, and why.
+
+    Parameters
+    ----------
+    llm, reason
+        Which, and why.
+    failing
+        Whether all that speaks against it is that it keeps failing: where every candidate has failed, it is asked too.
+    """
 
     llm: str
     reason: str
+    failing: bool = False
 
 
 class ShadowChoice(Value, frozen=True, kw_only=True):

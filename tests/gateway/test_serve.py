@@ -19,7 +19,7 @@ from tests.gateway.running import Gateway, GatewayProcess, Reply, chat_body, con
 
 from mixllm.config import parse_config
 from mixllm.errors import ConfigError
-from mixllm.gateway.serve import serve
+from mixllm.gateway.serve import listen, serve
 from mixllm.playback import AnswerBook, Hang, PlaybackServer
 from mixllm.store import SQLiteStore
 
@@ -189,6 +189,12 @@ def test_a_taken_port_is_refused_before_anything_is_opened(tmp_path: Path) -> No
             serve(config)
 
     assert not (tmp_path / "m.db").exists()
+
+
+def test_connections_are_refused_until_somebody_accepts_them() -> None:
+    # A gateway that waits for its database must not keep requests waiting that another one would take.
+    with listen("127.0.0.1", 0) as listener, socket.socket() as client, pytest.raises(ConnectionRefusedError):
+        client.connect(listener.getsockname())
 
 
 def test_a_host_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,7 +14,10 @@ from tests.gateway.running import Gateway, config_tree, eventually
 from tests.postgres_server import Server, running_server
 
 from mixllm.config import parse_config
+from mixllm.conformance.store_samples import sample_record
+from mixllm.gateway.elsewhere import kept_while_away
 from mixllm.playback import PlaybackServer
+from mixllm.store import PostgresStore
 
 PASSWORD = "a-very-secret-password"
 
@@ -88,3 +92,23 @@ def test_routing_goes_on_while_the_database_is_away(
     assert second.ask("GET", f"/v1/decisions/{during[0].inference_id}").status == 200
     said = caplog.text + first.ask("GET", "/metrics").body.decode() + ready.body.decode()
     assert PASSWORD not in said
+
+
+def test_while_the_database_is_away_a_decision_is_on_the_disk_before_its_answer_is_sent(
+    own_server: Server, tmp_path: Path
+) -> None:
+    schema, spool = own_server.schema(), tmp_path / "spool"
+    store = PostgresStore(url=own_server.url, schema=schema, spool=spool, max_commit_delay_s=30.0)
+    try:
+        asyncio.run(kept_while_away(store))
+        own_server.stop()
+        assert eventually(lambda: store.health().problem is not None)
+        store.append_decision(sample_record(1))
+        assert store.health().spooled == 0
+
+        asyncio.run(kept_while_away(store))
+
+        assert store.health().spooled == 1
+    finally:
+        own_server.start()
+        store.close()

@@ -219,7 +219,8 @@ class DecisionMaker:
                 eligible.append(row)
         ineligible = [Ineligible(llm=llm, reason=refusal.reason) for llm, refusal in refusals.items()]
         if eligible:
-            ineligible += [Ineligible(llm=specs[row].name, reason=unavailable[specs[row].name]) for row in failing]
+            names = [specs[row].name for row in failing]
+            ineligible += [Ineligible(llm=name, reason=unavailable[name], failing=True) for name in names]
             return eligible, ineligible
         if not failing:
             raise _none_left(refusals)

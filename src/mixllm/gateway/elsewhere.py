@@ -1,16 +1,18 @@
-"""Decisions that another worker or replica has made, and that the store does not show yet."""
+"""Decisions of one worker or replica that another one is asked about, before the store shows them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
-from mixllm.errors import UnknownDecisionError
+from mixllm.errors import StoreError, UnknownDecisionError
 from mixllm.gateway.state import GatewayState
+from mixllm.interfaces import Store
 from mixllm.router import decided_at_s
 
-__all__ = ["once_known"]
+__all__ = ["kept_while_away", "once_known"]
 
 _T = TypeVar("_T")
 _YOUNG_S = 5.0
@@ -34,3 +36,13 @@ async def once_known(state: GatewayState, decision_id: str, attempt: Callable[[]
             if made_s is None or abs(state.router.clock.time_s() - made_s) > _YOUNG_S:
                 raise
         await asyncio.sleep(_PAUSE_S)
+
+
+async def kept_while_away(store: Store) -> None:
+    """While the store cannot be reached, return when what was decided is on the local disk.
+
+    Other replicas accept feedback unchecked then: it must not be on a decision that a killed process has taken with it.
+    """
+    if store.health().problem is not None:
+        with suppress(StoreError):  # Where it cannot be kept, no feedback can be either.
+            await asyncio.to_thread(store.flush)

@@ -115,15 +115,33 @@ def serve(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; raises `ConfigError` where the address cannot be listened on."""
+    """Return a socket that has its address; raises `ConfigError` where that cannot be had.
+
+    Connections are refused until a server begins to accept them: whoever spreads requests then asks another gateway,
+    where they would otherwise wait for this one to have started.
+    """
+    listener = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":  # Elsewhere it would share an address that is taken.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
     except OSError as error:
-        raise ConfigError(
-            f"gateway: cannot listen on {host}:{port} ({error.strerror}). Choose another gateway.port, or stop what "
-            "uses it."
-        ) from error
+        if listener is not None:
+            listener.close()
+        raise _taken(host, port, error) from error
+    else:
+        return listener
+
+
+def _taken(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"gateway: cannot listen on {host}:{port} ({error.strerror}). Choose another gateway.port, or stop what uses "
+        "it."
+    )
 
 
 def url_of(listener: socket.socket) -> str:
@@ -194,7 +212,13 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            # Another one has begun to listen there since this one got its address.
+            assert sockets is not None
+            host, port = sockets[0].getsockname()[:2]
+            raise _taken(host, port, error) from error
         if self._on_ready is not None:
             self._on_ready()
 

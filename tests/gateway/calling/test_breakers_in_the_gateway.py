@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.gateway.calling.ranking import RANKED, metric, ranked_config
+from tests.gateway.calling.ranking import RANKED, calls_of, metric, ranked_config
 from tests.gateway.running import Gateway, eventually
 
 from mixllm.playback import ErrorStatus, PlaybackServer
@@ -60,6 +60,28 @@ def test_where_all_fail_they_are_still_tried(breaking: Gateway, playback: Playba
     assert reply.status == 200
     assert "every LLM that could take it fails at present" in reply.headers["x-mixllm-reason"]
     assert breaking.router.breakers.status(reply.headers["x-mixllm-model"]).state == "closed"
+
+
+def test_where_the_candidates_fail_those_that_were_left_alone_are_asked(
+    playback: PlaybackServer, tmp_path: Path
+) -> None:
+    best, second = POOL
+    calls = {"breaker": {"failures": 3, "open_s": 600, "max_open_s": 600}, "retry_delay_s": 0.01}
+    with Gateway(ranked_config(playback, tmp_path / "m.db", POOL, calls=calls)) as gateway:
+        playback.put_faults(best, ErrorStatus(status=500))
+        for _ in range(3):
+            assert gateway.chat().headers["x-mixllm-model"] == second
+        assert gateway.router.breakers.status(best).state == "open"
+        playback.put_faults(best)
+        playback.put_faults(second, ErrorStatus(status=500))
+
+        hurried = gateway.chat(mixllm={"max_latency_s": 1000})
+        reply = gateway.chat()
+
+        assert hurried.status == 502, "nobody knows whether it would be in time"
+        assert reply.status == 200
+        assert calls_of(gateway, reply) == [(second, "error", 0), (best, "ok", 1)]
+        assert gateway.in_flight() == 0
 
 
 @pytest.mark.parametrize("status", [400, 429])

@@ -136,8 +136,65 @@ def test_feedback_in_an_outage_is_checked_where_that_is_possible(own_server: Ser
     own_server.start()
     eventually(lambda: store.health().spooled == 0)
     assert [event.feedback and event.feedback.feedback_id for event in store.events_after(0)] == ["early", "f"]
+    assert store.health().spooled == 0, "the one of nobody waits beside"
     with pytest.raises(UnknownDecisionError):
         store.decision("d00000003")
+
+
+def test_feedback_waits_for_its_decision_which_another_process_ships_later(
+    own_server: Server, open_store: OpenStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    decided, judged = open_store(spool=tmp_path / "of-another-machine"), open_store()
+    own_server.stop()
+    record = sample_record(1)
+    decided.append_decision(record)
+    decided.flush()
+    decided.close()
+    assert not receipt(judged, sample_feedback(record, "f")).duplicate
+    own_server.start()
+    eventually(lambda: "wait for them" in caplog.text)
+    assert judged.health().spooled == 0, "it keeps nothing else back"
+    assert not receipt_of(judged, sample_record(2), "later").duplicate
+    judged.close()
+    assert spool_files(tmp_path), "also across a restart"
+    again = open_store()
+    eventually(lambda: caplog.text.count("wait for them") == 2)
+    open_store(spool=tmp_path / "of-another-machine")
+    eventually(lambda: again.counts()["feedback"] == 2)
+    events = again.events_after(0)
+    assert [event.feedback and event.feedback.feedback_id for event in events] == ["later", "f"]
+    eventually(lambda: not spool_files(tmp_path))
+
+
+def test_feedback_does_not_wait_for_ever(
+    own_server: Server, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("mixllm.store.postgres.writer._WAITING_MOST_S", 0.0)
+    store = open_store()
+    own_server.stop()
+    assert not receipt(store, sample_feedback(sample_record(1), "of nobody")).duplicate
+    own_server.start()
+    eventually(lambda: not spool_files(tmp_path) and store.health().problem is None)
+    assert store.counts()["feedback"] == 0
+
+
+def test_a_spool_that_does_not_fit_is_left_where_it_is(
+    own_server: Server, open_store: OpenStore, tmp_path: Path
+) -> None:
+    store = open_store()
+    own_server.stop()
+    record = sample_record(1)
+    store.append_decision(record)
+    assert not receipt(store, sample_feedback(record, "f")).duplicate
+    store.close()
+    own_server.start()
+    small = open_store(max_spool_bytes=10)
+    small.flush()
+    assert small.counts()["feedback"] == 0
+    assert spool_files(tmp_path), "what was acknowledged is there yet"
+    small.close()
+    large = open_store()
+    eventually(lambda: large.counts()["feedback"] == 1)
 
 
 def test_who_waits_is_told_at_once(own_server: Server, open_store: OpenStore) -> None:

@@ -12,6 +12,7 @@ from mixllm.gateway.calling.attempt import Attempt
 from mixllm.gateway.calling.faults import Fault
 from mixllm.gateway.calling.lineup import Lineup, Turn
 from mixllm.gateway.calling.outgoing import Outgoing
+from mixllm.gateway.elsewhere import kept_while_away
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.watching import WatchedCall
 from mixllm.types import Decision, LLMSpec, OutcomeStatus
@@ -72,12 +73,16 @@ class Calls:
             That of the last attempt, where none delivered. It is recorded too.
         """
         try:
-            return await self._reach()
+            attempt = await self._reach()
+            # Whoever has the answer can judge it, at any gateway.
+            await kept_while_away(self.state.router.store)
         except BaseException:
             # Whatever is open by now, such as a stream that won its race just before the client left, is left.
             for attempt in self.attempts:
                 await attempt.close()
             raise
+        else:
+            return attempt
 
     def end(self, status: OutcomeStatus, *, error: str | None = None) -> None:
         """Record those attempts that are under way as ended so: the client left, or the gateway itself failed."""

@@ -43,8 +43,9 @@ class Lineup:
     """The order of the calls of one request, as far as it depends on what became of those before.
 
     A fallback is a candidate of the decision, so it meets the hard constraints, and is expected to answer in the time
-    that is left. An LLM whose breaker is open is called only where nobody else is left. One that refuses calls for now,
-    or whose rate limit has been used up since the decision, is not called before that is over.
+    that is left. An LLM whose breaker is open is called only where nobody else is left, even one that is no candidate
+    for that alone. One that refuses calls for now, or whose rate limit has been used up since the decision, is not
+    called before that is over.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ class Lineup:
         """
         if fault.blame in (Blame.REQUEST, Blame.TIME):
             return None
-        turn = self._untried(elapsed_s, anyway=False) or self._untried(elapsed_s, anyway=True)
+        turn = self._untried(elapsed_s, anyway=False) or self._untried(elapsed_s, anyway=True) or self._left_alone()
         return turn or self._once_more(elapsed_s, now_s, left_s)
 
     def beside(self, *, elapsed_s: float) -> Turn | None:
@@ -123,6 +124,17 @@ class Lineup:
             if began_s is not None:
                 self._tried[spec.name] = 1
                 return Turn(spec, began_s)
+        return None
+
+    def _left_alone(self) -> Turn | None:
+        """Return the turn of an LLM that was no candidate because it kept failing; perhaps it does not any more."""
+        if self._query.max_latency_s is not None or self._query.max_ttft_s is not None:
+            return None  # There is no forecast that tells whether it could still keep the limit.
+        for one in self._decision.ineligible:
+            spec = self._current(one.llm) if one.failing and one.llm not in self._tried else None
+            if spec is not None and self._suits(spec) and self._held_s(spec) == 0:
+                self._tried[spec.name] = 1
+                return Turn(spec, self._began_s(spec.name))
         return None
 
     def _once_more(self, elapsed_s: float, now_s: float, left_s: float) -> Turn | None:

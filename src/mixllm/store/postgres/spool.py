@@ -32,10 +32,20 @@ CREATE TABLE IF NOT EXISTS facts (
     body BLOB NOT NULL
 )
 """
+_WAITING = """
+CREATE TABLE IF NOT EXISTS waiting (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    since_s REAL NOT NULL,
+    body BLOB NOT NULL
+)
+"""
 _INDEX = "CREATE INDEX IF NOT EXISTS facts_by_decision ON facts (decision_id)"
 _INSERT = """
 INSERT INTO facts (decision_id, feedback_id, body) VALUES (?, ?, ?) ON CONFLICT (feedback_id) DO NOTHING
 """
+_COUNT_FACTS = "SELECT count(*), coalesce(sum(length(body)), 0) FROM facts"
+_COUNT_WAITING = "SELECT count(*), coalesce(sum(length(body)), 0) FROM waiting"
+_ALL = ("SELECT body FROM facts ORDER BY number", "SELECT body FROM waiting ORDER BY number")
 
 
 class Kept(Enum):
@@ -52,6 +62,8 @@ class Spool:
 
     Each process has a file of its own in the folder, made when it is first needed and removed when it is empty. Files
     that a killed process has left there are taken over.
+
+    Beside the queue there are facts that wait for others: feedback on a decision that is still in another spool.
 
     Parameters
     ----------
@@ -72,7 +84,7 @@ class Spool:
         self._lock = threading.Lock()
         self._path: Path | None = None
         self._file: sqlite3.Connection | None = None
-        self._held = self._held_bytes = 0
+        self._held = self._held_bytes = self._waiting = 0
         if folder is not None:
             _check_folder(folder)
 
@@ -88,8 +100,13 @@ class Spool:
 
     @property
     def held_bytes(self) -> int:
-        """Their bytes."""
+        """Their bytes, and those of the ones that wait."""
         return self._held_bytes
+
+    @property
+    def waiting(self) -> int:
+        """How many facts wait for others, beside those that are held."""
+        return self._waiting
 
     def append(self, facts: Iterable[WrittenFact]) -> list[Kept]:
         """Keep `facts` at the end; return what became of each when they are on the disk.
@@ -121,16 +138,34 @@ class Spool:
             rows = self._file.execute("SELECT number, body FROM facts ORDER BY number LIMIT ?", (limit,)).fetchall()
             return (rows[-1][0] if rows else 0), [decode_fact(body) for _, body in rows]
 
-    def remove(self, through: int) -> None:
-        """Forget the facts up to the number `through`, which are in the database."""
+    def remove(self, through: int, *, set_aside: Iterable[WrittenFact] = (), now_s: float = 0.0) -> None:
+        """Forget the facts up to the number `through`, which are in the database, but let those of `set_aside` wait."""
         with self._lock:
             if self._file is None:
                 return
+            self._file.execute("BEGIN")
             self._file.execute("DELETE FROM facts WHERE number <= ?", (through,))
-            query = "SELECT count(*), coalesce(sum(length(body)), 0) FROM facts"
-            self._held, self._held_bytes = self._file.execute(query).fetchone()
-            if not self._held:
-                self._discard()
+            rows = [(now_s, encode_fact(fact)) for fact in set_aside]
+            self._file.executemany("INSERT INTO waiting (since_s, body) VALUES (?, ?)", rows)
+            self._file.execute("COMMIT")
+            self._count()
+
+    def read_waiting(self, after: int, limit: int) -> list[tuple[int, float, WrittenFact]]:
+        """Return facts that wait, after the number `after`, at most `limit`: number, since when, and fact."""
+        with self._lock:
+            if self._file is None:
+                return []
+            query = "SELECT number, since_s, body FROM waiting WHERE number > ? ORDER BY number LIMIT ?"
+            rows = self._file.execute(query, (after, limit)).fetchall()
+            return [(number, since_s, decode_fact(body)) for number, since_s, body in rows]
+
+    def remove_waiting(self, numbers: Iterable[int]) -> None:
+        """Forget facts that wait."""
+        with self._lock:
+            if self._file is None:
+                return
+            self._file.executemany("DELETE FROM waiting WHERE number = ?", [(number,) for number in numbers])
+            self._count()
 
     def facts_of(self, decision_id: str) -> Sequence[WrittenFact]:
         """Return what is held of a decision, in order."""
@@ -156,7 +191,7 @@ class Spool:
     def close(self) -> None:
         """Close the file; what is held stays in it."""
         with self._lock:
-            if self._file is not None and not self._held:
+            if self._file is not None and not self._held and not self._waiting:
                 self._discard()
             elif self._file is not None:
                 self._file.close()
@@ -193,14 +228,27 @@ class Spool:
         except sqlite3.OperationalError:
             return 0  # Another process, which is alive, holds it.
         try:
-            bodies = [body for (body,) in file.execute("SELECT body FROM facts ORDER BY number").fetchall()]
+            bodies = [body for query in _ALL for (body,) in file.execute(query).fetchall()]
+            if self._held_bytes + sum(map(len, bodies)) > self._max_bytes:
+                _LOG.warning("Spool %r does not fit into this process's and is left until it does", str(path))
+                return 0
             if bodies:
                 self.append([decode_fact(body) for body in bodies])
                 file.execute("DELETE FROM facts")  # From here on they are this process's.
+                file.execute("DELETE FROM waiting")
         finally:
             file.close()
         _remove(path)
         return len(bodies)
+
+    def _count(self) -> None:
+        """Count anew what is there, and remove the file where that is nothing."""
+        assert self._file is not None
+        self._held, held_bytes = self._file.execute(_COUNT_FACTS).fetchone()
+        self._waiting, waiting_bytes = self._file.execute(_COUNT_WAITING).fetchone()
+        self._held_bytes = held_bytes + waiting_bytes
+        if not self._held and not self._waiting:
+            self._discard()
 
     def _discard(self) -> None:
         assert self._file is not None
@@ -221,6 +269,7 @@ def _open(path: Path | str) -> sqlite3.Connection:
         file.execute("BEGIN IMMEDIATE")
         file.execute(_TABLE)
         file.execute(_INDEX)
+        file.execute(_WAITING)
         file.execute("COMMIT")
     except BaseException:
         file.close()

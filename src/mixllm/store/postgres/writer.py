@@ -34,6 +34,9 @@ _LAST_S = 5.0
 """How long closing goes on shipping what is spooled; the rest stays in its file."""
 _ADOPT_S = 30.0
 _IDLE_S = 1.0
+_WAITING_RETRY_S = 1.0
+_WAITING_MOST_S = 86_400.0
+"""How long a spooled feedback waits for its decision, which a gateway that does not run may have spooled."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +84,8 @@ class Writer:
         self._problem: StoreError | None = None
         self._retry_at_s = 0.0
         self._adopt_at_s = 0.0
+        self._waiting_at_s = 0.0
+        self._waiting_after = 0
         self._overflowing = False
         self._in_hand: Sequence[Item] = ()
         self._thread = threading.Thread(target=self._run, name="mixllm-store-writer", daemon=True)
@@ -169,6 +174,7 @@ class Writer:
                         self._take(run)
                 self._in_hand = ()
                 self._ship()
+                self._ship_waiting()
                 self._adopt()
             self._finish()
         except BaseException as error:
@@ -181,6 +187,8 @@ class Writer:
 
     def _patience_s(self) -> float | None:
         if not self._spool.held:
+            if self._spool.waiting:
+                return _WAITING_RETRY_S
             return _ADOPT_S if self._spool.durable else None
         return _RETRY_S if self._problem is not None else 0.0
 
@@ -237,19 +245,52 @@ class Writer:
         except StoreError as fault:
             self._failed(fault)
             return
-        self._spool.remove(through)
+        found = list(zip(facts, written.verdicts, strict=True))
+        # Who decided may ship later than this process, or begin again only after it.
+        early = [fact for fact, verdict in found if isinstance(fact, FeedbackFact) and verdict is Verdict.UNKNOWN]
+        self._spool.remove(through, set_aside=early, now_s=time.time())
         self._tail.advance(written.last_seq)
+        if early:
+            _LOG.warning("%d spooled feedback came before their decisions and wait for them", len(early))
         # Repeated ones are kept: perhaps their commit was under way when the connection was lost.
-        lost = [
+        self._note_lost(
             fact
-            for fact, verdict in zip(facts, written.verdicts, strict=True)
+            for fact, verdict in found
             if verdict not in (Verdict.NEW, Verdict.REPEATED)
+            and not (isinstance(fact, FeedbackFact) and verdict is Verdict.UNKNOWN)
+        )
+        if not self._spool.held:
+            _LOG.warning("Store %s has caught up: nothing is spooled any more", self._database.place)
+
+    def _ship_waiting(self) -> None:
+        """Now and then, write the feedback whose decisions have come meanwhile."""
+        now_s = time.monotonic()
+        if not self._spool.waiting or self._spool.held or self._link.problem is not None or now_s < self._waiting_at_s:
+            return
+        self._waiting_at_s = now_s + _WAITING_RETRY_S
+        # A page a turn, and round again: those whose decision never comes do not keep others back.
+        waiting = self._spool.read_waiting(self._waiting_after, _SHIPPED)
+        self._waiting_after = waiting[-1][0] if len(waiting) == _SHIPPED else 0
+        try:
+            written = self._write([fact for _, _, fact in waiting])
+        except StoreError as fault:
+            self._failed(fault)
+            return
+        self._tail.advance(written.last_seq)
+        oldest_s = time.time() - _WAITING_MOST_S
+        ended = [
+            (number, fact, verdict)
+            for (number, since_s, fact), verdict in zip(waiting, written.verdicts, strict=True)
+            if verdict is not Verdict.UNKNOWN or since_s < oldest_s
         ]
+        self._spool.remove_waiting(number for number, _, _ in ended)
+        self._note_lost(fact for _, fact, verdict in ended if verdict not in (Verdict.NEW, Verdict.REPEATED))
+
+    def _note_lost(self, facts: Iterable[WrittenFact]) -> None:
+        lost = list(facts)
         self.count_dropped(sum(not isinstance(fact, FeedbackFact) for fact in lost))
         if lost:
             _LOG.warning("%d spooled facts cannot be kept: their decision is unknown, or their id is taken", len(lost))
-        if not self._spool.held:
-            _LOG.warning("Store %s has caught up: nothing is spooled any more", self._database.place)
 
     def _obey(self, command: Command) -> None:
         if command.run is _nothing:
