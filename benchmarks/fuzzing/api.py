@@ -351,7 +351,7 @@ def fuzz_api(
     if partial is not None and partial.exists():
         result |= json.loads(partial.read_text())
     began_s = time.monotonic()
-    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # It says every line that is no HTTP.
+    logging.disable(logging.WARNING)  # It says every line that is no HTTP.
     with PlaybackServer(AnswerBook(log=synthetic_log(queries=40, seed=5)), time_scale=0, keep_requests=1) as pool:
         while result["done"] < cases and time.monotonic() - began_s < limit_s:
             _round(result, pool, cases=cases, seed=seed, batch=batch, variations=variations)

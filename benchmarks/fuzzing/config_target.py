@@ -69,7 +69,7 @@ class ConfigTarget:
     name = "config"
 
     def __init__(self) -> None:
-        logging.getLogger("mixllm.config").setLevel(logging.ERROR)
+        logging.disable(logging.WARNING)
         self._examples = tuple(text.encode() for text in _examples())
         weights = np.array([1 / (20 + len(example)) for example in self._examples])
         self._shares = weights / weights.sum()  # PyYAML takes long over long ones.

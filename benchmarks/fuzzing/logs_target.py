@@ -86,7 +86,7 @@ class LogsTarget:
         from tests.logs.wide_tables import wide_columns
 
         pa.set_cpu_count(1)
-        logging.getLogger("mixllm.logs").setLevel(logging.ERROR)
+        logging.disable(logging.WARNING)
         self._tables: dict[str, dict[str, Any]] = {
             "queries.parquet": {
                 **QUERIES,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import numpy as np
+import pytest
 from benchmarks.fuzzing.api import fuzz_api
 from benchmarks.fuzzing.trees import changed_tree
 from hypothesis import given, settings
@@ -13,6 +17,13 @@ from mixllm.gateway.openapi import OPERATIONS
 TREES = st.recursive(
     st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
 )
+
+
+@pytest.fixture(autouse=True)
+def loud() -> Iterator[None]:
+    """Fuzzers switch logging off."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def test_the_gateway_answers_as_described_whatever_is_sent() -> None:
