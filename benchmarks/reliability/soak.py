@@ -176,6 +176,7 @@ def _result(
         "answered_requests_per_s": seen["soak"]["requests_per_s"],
         "ms": seen["soak"]["ms"],
         "errors": {**bad, "unanswered": sum(load["unanswered"] for load in loads), "streams": _broken(streams)},
+        "first_errors_at_s": seen["soak"]["first_errors_at_s"],
         "streams_ended": dict(streams.ends),
         "streams_open_at_least": min((count for *_, count in warm), default=0),
         "memory_mib": trend([at_s for at_s, *_ in warm], [mib for _, mib, _ in warm]),

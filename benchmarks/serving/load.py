@@ -34,7 +34,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, on_answer: Callable[[_Connection, int], None]) -> None:
         self.on_answer = on_answer
         self.sent_s = 0.0
-        self.head = b""
+        self.head = self.body = b""
         self._parts: list[bytes] = []
         self._missing = -1
 
@@ -71,7 +71,7 @@ class _Connection(asyncio.Protocol):
             return
         self._parts.clear()
         self._missing = -1
-        self.head = head
+        self.head, self.body = head, whole[end + 4 :]
         self.on_answer(self, int(whole[9:12]))
 
 
@@ -107,6 +107,7 @@ async def _run(arguments: argparse.Namespace) -> dict[str, object]:  # noqa: C90
     times_s: list[float] = []
     statuses: dict[int, int] = {}
     feedback: dict[int, int] = {}
+    errors: dict[str, float] = {}
     judging: set[_Connection] = set()
     rng = np.random.default_rng(1)
     sent = 0
@@ -128,6 +129,8 @@ async def _run(arguments: argparse.Namespace) -> dict[str, object]:  # noqa: C90
             return
         times_s.append(now_s - connection.sent_s)
         statuses[status] = statuses.get(status, 0) + 1
+        if status != 200:
+            errors.setdefault(connection.body[:300].decode(errors="replace"), round(now_s - started_s, 1))
         if status == 200 and arguments.feedback and rng.random() < arguments.feedback:
             judging.add(connection)
             connection.send(_thumb(arguments.port, connection.head))
@@ -179,6 +182,7 @@ async def _run(arguments: argparse.Namespace) -> dict[str, object]:  # noqa: C90
         "statuses": {str(status): count for status, count in sorted(statuses.items())},
         "unanswered": sent - len(times_s) + len(late),
         "feedback": {str(status): count for status, count in sorted(feedback.items())},
+        "first_errors_at_s": dict(list(errors.items())[:5]),
         "feedback_unanswered": len(judging),
     }
 
