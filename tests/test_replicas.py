@@ -104,6 +104,7 @@ def told_again(store: Store) -> Router:
     return one
 
 
+@pytest.mark.usefixtures("standing_clock")
 def test_replicas_end_with_the_model_of_one_with_all_the_traffic(replicas: list[Router], open_store: OpenStore) -> None:
     first, second, third = replicas
     with ThreadPoolExecutor(3) as pool:

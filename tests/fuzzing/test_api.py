@@ -27,7 +27,7 @@ def loud() -> Iterator[None]:
 
 
 def test_the_gateway_answers_as_described_whatever_is_sent() -> None:
-    result = fuzz_api(cases=400, seed=20261126, batch=3, variations=5)
+    result = fuzz_api(cases=500, seed=20261126, batch=3, variations=5)
     assert result["faults"] == {}
     assert result["next_batch"] >= len(OPERATIONS)
     for answered in ("POST /v1/chat/completions 200", "POST /v1/chat/completions 400", "GET /v1/llms 200"):
