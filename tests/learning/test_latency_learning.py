@@ -158,3 +158,19 @@ def test_a_queue_that_is_declared_or_learned_makes_calls_wait() -> None:
     assert waits[0] == waits[1] == 0.0
     assert waits[2] == pytest.approx(9 / 4 * usual_s, rel=0.5)
     assert waits[3] > 1.8 * waits[2]
+
+
+def test_the_calls_that_a_decision_counted_are_not_those_of_a_fallback() -> None:
+    """They were under way at the LLM that was chosen, and tell nothing of the queue at the one that answered."""
+
+    def expected(in_flight: int) -> list[float]:
+        made = learner(spec("small", 0.1, max_in_flight=2), *SPECS[1:])
+        for event in answers(World(9), 40, in_flight=in_flight):
+            assert event.outcome is not None
+            again = msgspec.structs.replace(event.outcome, attempt=1)
+            made.learn([msgspec.structs.replace(event, outcome=again)])
+        z = FEATURES.features(World(2).encoding())
+        forecasts = made.snapshot().forecasts(z, tokens_in=300, streamed=True, now_s=40.0)
+        return [forecasts[0].latency_s.mean, forecasts[0].latency_high_s]
+
+    assert expected(30) == expected(0)

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mixllm.errors import ConfigError
 from mixllm.evaluation.extra import bench_extra
+from mixllm.evaluation.figure_files import write_drawn
 from mixllm.evaluation.registry import SINGLE
 from mixllm.evaluation.results import OURS, DatasetResults, Results
 from mixllm.evaluation.tables import ranked
@@ -17,7 +17,6 @@ __all__ = ["draw_frontiers", "write_figures"]
 _BOUND = "oracle"
 _FLOOR = "zero"
 _MOST_PER_STYLE = 10
-_SAME_EVERY_TIME: dict[Any, Any] = {"svg.hashsalt": "mixllm", "svg.fonttype": "path"}
 _LABEL_SIZE = 7.0
 _POINTS_PER_INCH = 72.0
 _LABEL_PLACES = tuple((side, down) for down in (-9.0, 3.0, -18.0, 12.0, -27.0, 21.0, -36.0, 30.0) for side in (1, -1))
@@ -45,23 +44,11 @@ def write_figures(results: Results, folder: Path, *, log_cost: bool = False) -> 
     ConfigError
         Where the folder cannot be written.
     """
-    with bench_extra("The benchmark's figures"):
-        import matplotlib as mpl
-
-    paths: list[Path] = []
-    for name, found in results.datasets.items():
-        figure = draw_frontiers(name, found, log_cost=log_cost)
-        stem = "frontier-" + re.sub(r"[^\w.-]+", "-", name)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
-                path = folder / f"{stem}{suffix}"
-                with mpl.rc_context(_SAME_EVERY_TIME):
-                    figure.savefig(path, metadata=metadata, dpi=150, bbox_inches="tight")
-                paths.append(path)
-        except OSError as error:
-            raise ConfigError(f"{folder}: cannot be written ({error.strerror}). Give another folder.") from error
-    return paths
+    drawn = {
+        "frontier-" + re.sub(r"[^\w.-]+", "-", name): draw_frontiers(name, found, log_cost=log_cost)
+        for name, found in results.datasets.items()
+    }
+    return write_drawn(drawn, folder)
 
 
 def draw_frontiers(name: str, found: DatasetResults, *, log_cost: bool = False) -> Any:

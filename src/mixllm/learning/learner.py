@@ -447,7 +447,8 @@ class Learner:
             tokens_in=event.tokens_in,
             outcome=outcome,
             price=price,
-            in_flight=event.in_flight,
+            # The decision counted the calls to the LLM that it chose; a fallback went to another.
+            in_flight=event.in_flight if outcome.attempt == 0 else 0,
             max_in_flight=self._known[event.llm].max_in_flight if event.llm in self._known else None,
             at_s=event.created_at_s,
         )

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from mixllm.errors import ConfigError
 from mixllm.evaluation.extra import bench_extra
+from mixllm.evaluation.figure_files import write_drawn
 from mixllm.evaluation.frontier import upper_hull
 from mixllm.evaluation.load.figures import Timeline
 from mixllm.evaluation.load.results import Level, LoadResults, RouterLoad
 
 __all__ = ["write_load_figures"]
 
-_SAME_EVERY_TIME: dict[Any, Any] = {"svg.hashsalt": "mixllm", "svg.fonttype": "path"}
 _OURS = "mixllm"
 _PER_STYLE = 10
 
@@ -34,26 +33,13 @@ def write_load_figures(results: LoadResults, folder: Path) -> list[Path]:
     ConfigError
         Where the folder cannot be written.
     """
-    with bench_extra("The load test's figures"):
-        import matplotlib as mpl
     drawn = {
         "load-frontier": _frontiers(results),
         "load-wait": _waits(results),
         "load-shares": _shares(results),
         "load-deadline": _deadlines(results),
     }
-    paths = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in drawn.items():
-            for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
-                path = folder / f"{name}{suffix}"
-                with mpl.rc_context(_SAME_EVERY_TIME):
-                    figure.savefig(path, metadata=metadata, dpi=150, bbox_inches="tight")
-                paths.append(path)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror}). Give another folder.") from error
-    return paths
+    return write_drawn(drawn, folder)
 
 
 def _panels(count: int, *, height: float = 4.2) -> tuple[Any, list[Any]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mixllm.errors import ConfigError
 from mixllm.evaluation.extra import bench_extra
+from mixllm.evaluation.figure_files import write_drawn
 from mixllm.evaluation.simulation.players import OURS
 from mixllm.evaluation.simulation.results import SimulationResults, ranked
 
 __all__ = ["draw_curves", "write_figures"]
 
-_SAME_EVERY_TIME: dict[Any, Any] = {"svg.hashsalt": "mixllm", "svg.fonttype": "path"}
 _MOST_PER_STYLE = 10
 _BOUND = "oracle"
 
@@ -27,21 +26,8 @@ def write_figures(results: SimulationResults, folder: Path) -> list[Path]:
     ConfigError
         Where the folder cannot be written.
     """
-    with bench_extra("The simulation's figures"):
-        import matplotlib as mpl
-    paths: list[Path] = []
-    for name in ("reward", "regret"):
-        figure = draw_curves(results, regret=name == "regret")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
-                path = folder / f"simulation-{name}{suffix}"
-                with mpl.rc_context(_SAME_EVERY_TIME):
-                    figure.savefig(path, metadata=metadata, dpi=150, bbox_inches="tight")
-                paths.append(path)
-        except OSError as error:
-            raise ConfigError(f"{folder}: cannot be written ({error.strerror}). Give another folder.") from error
-    return paths
+    drawn = {f"simulation-{name}": draw_curves(results, regret=name == "regret") for name in ("reward", "regret")}
+    return write_drawn(drawn, folder)
 
 
 def draw_curves(results: SimulationResults, *, regret: bool) -> Any:
