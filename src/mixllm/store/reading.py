@@ -5,13 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from mixllm.store.intake import Fact
 from mixllm.store.rows import decision_from_body, feedback_from_body, outcome_from_body, pool_change_from_body
 from mixllm.types import (
     Decision,
+    DecisionRecord,
     Feedback,
     LearnedState,
     LearningEvent,
     Outcome,
+    OutcomeEvent,
     PlacedChange,
     PoolChange,
     StateInfo,
@@ -70,6 +73,17 @@ class KnownDecision:
                 self.add_outcome(outcome_from_body(body))
             else:
                 self.add_feedback(feedback_from_body(body))
+
+    def add_held(self, held: Sequence[Fact], *, known_before: bool) -> None:
+        """Add what waits in a queue; where the decision waits there too, what came before it will be refused."""
+        first = next((place for place, fact in enumerate(held) if isinstance(fact, DecisionRecord)), 0)
+        for fact in held if known_before else held[first:]:
+            if isinstance(fact, DecisionRecord):
+                self.add_decision(fact.decision, fact.prompt)
+            elif isinstance(fact, OutcomeEvent):
+                self.add_outcome(fact.outcome)
+            else:
+                self.add_feedback(fact.feedback)
 
     def stored(self) -> StoredDecision | None:
         """Return all of it; None where the decision itself is not known."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from mixllm.errors import InvalidValueError, StoreClosedError, UnknownDecisionError
 from mixllm.store.checks import at_least, checked_id, is_id, seconds
 from mixllm.store.database import SQLITE_FAULTS, open_writer, store_fault
-from mixllm.store.intake import Fact, Intake
+from mixllm.store.intake import Intake
 from mixllm.store.readers import Readers
 from mixllm.store.reading import (
     has_decision,
@@ -247,13 +247,7 @@ class SQLiteStore:
             # The queue before the file: what is committed in between is then seen twice, never not at all.
             held = self._intake.held(decision_id)
             known = read_decision(connection, decision_id)
-        for fact in held if known_before else _from_decision(held):
-            if isinstance(fact, DecisionRecord):
-                known.add_decision(fact.decision, fact.prompt)
-            elif isinstance(fact, OutcomeEvent):
-                known.add_outcome(fact.outcome)
-            else:
-                known.add_feedback(fact.feedback)
+        known.add_held(held, known_before=known_before)
         stored = known.stored()
         if stored is None:
             raise UnknownDecisionError(decision_id)
@@ -399,12 +393,6 @@ class SQLiteStore:
             Where something queued could not be written. The store is closed all the same.
         """
         self._release()
-
-
-def _from_decision(held: Sequence[Fact]) -> Sequence[Fact]:
-    """Leave out what was appended before the decision, which will be refused when its turn comes."""
-    first = next((index for index, fact in enumerate(held) if isinstance(fact, DecisionRecord)), 0)
-    return held[first:]
 
 
 def _release(writer: Writer, readers: Readers, tail: Tail) -> None:

@@ -255,13 +255,7 @@ class PostgresStore:
         known_before, held, spooled, known = self._parts(decision_id)
         for fact in spooled:
             _add_fact(known, fact)
-        for item in held if known_before else _from_decision(held):
-            if isinstance(item, DecisionRecord):
-                known.add_decision(item.decision, item.prompt)
-            elif isinstance(item, OutcomeEvent):
-                known.add_outcome(item.outcome)
-            else:
-                known.add_feedback(item.feedback)
+        known.add_held(held, known_before=known_before)
         stored = known.stored()
         if stored is None:
             raise UnknownDecisionError(decision_id)
@@ -417,12 +411,6 @@ def _add_fact(known: KnownDecision, fact: WrittenFact) -> None:
         known.add_outcome(outcome_from_body(fact.body))
     else:
         known.add_feedback(feedback_from_body(fact.body))
-
-
-def _from_decision(held: Sequence[Fact]) -> Sequence[Fact]:
-    """Leave out what was appended before the decision, which will be refused when its turn comes."""
-    first = next((index for index, fact in enumerate(held) if isinstance(fact, DecisionRecord)), 0)
-    return held[first:]
 
 
 def _release(writer: Writer, listener: Listener, readers: Readers, tail: Tail, watchdog: Watchdog) -> None:
