@@ -9,6 +9,7 @@ from typing import final
 
 from tokenizers import Tokenizer
 
+from mixllm.encoders.word_by_word import WordByWord
 from mixllm.errors import EncoderError
 
 __all__ = ["TokenIds"]
@@ -45,7 +46,7 @@ class TokenIds:
     hang in processes that are forked afterwards.
     """
 
-    __slots__ = ("_unknown_id", "largest_id", "tokenizer")
+    __slots__ = ("_by_word", "_unknown_id", "largest_id", "tokenizer")
 
     def __init__(self, *, tokenizer: Tokenizer) -> None:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -61,15 +62,25 @@ class TokenIds:
             )
         _refuse_sampling(tokenizer)
         self._unknown_id = _unknown_id(tokenizer)
+        self._by_word = WordByWord.of(tokenizer)
 
     def of(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of the tokens of each text; the texts must be valid Unicode."""
-        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        every = [encoding.ids for encoding in encodings]
+        every = self._by_library(texts) if self._by_word is None else self._word_by_word(self._by_word, texts)
         unknown = self._unknown_id
         if unknown is None:
             return every
         return [[one for one in ids if one != unknown] if unknown in ids else ids for ids in every]
+
+    def _by_library(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _word_by_word(self, by_word: WordByWord, texts: Sequence[str]) -> list[list[int]]:
+        every: list[list[int]] = []
+        for text in texts:
+            ids = by_word.ids(text)
+            every.append(self._by_library([text])[0] if ids is None else ids)
+        return every
 
 
 def _refuse_sampling(tokenizer: Tokenizer) -> None:
