@@ -52,14 +52,19 @@ def _of_likely(means: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArr
         return _of_two(*means.tolist(), *spread.tolist())
     points = np.sort((means[:, None] + spread[:, None] * _STEPS).ravel())
     with np.errstate(over="ignore"):  # Infinitely many standard deviations away is as far as 8.
-        places = ((points[:, None] - means) / spread).clip(-_REACH, _REACH)
+        places = points[:, None] - means
+        places /= spread
+    # Function by function: NumPy's conveniences (clip, diff, prod) take longer than the work at this size.
+    np.maximum(places, -_REACH, out=places)
+    np.minimum(places, _REACH, out=places)
     places += _REACH
     places *= _PER_STD
     cdf = _CDF.take(np.rint(places, out=places).astype(np.intp))
-    others = cdf.prod(axis=1, keepdims=True) / cdf
-    steps = np.maximum(np.diff(cdf, axis=0), 0.0)
-    weights = (steps * (others[1:] + others[:-1])).sum(axis=0)
-    total = weights.sum()
+    others = np.multiply.reduce(cdf, axis=1, keepdims=True) / cdf
+    steps = np.maximum(cdf[1:] - cdf[:-1], 0.0)
+    steps *= others[1:] + others[:-1]
+    weights = np.add.reduce(steps, axis=0)
+    total = float(np.add.reduce(weights))
     if not total > 0:
         return certain(int(np.argmax(means)), len(means))
     result: NDArray[np.float64] = weights / total

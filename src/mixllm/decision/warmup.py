@@ -83,29 +83,30 @@ class WarmUpPolicy:
     ) -> NDArray[np.float64]:
         """Return the probability of each candidate, shape (K,)."""
         forecasts = Forecasts.of(forecasts)
-        fewest = float(forecasts.judgements.min(initial=np.inf))
-        if fewest >= max(self.judgements, self.newcomer_judgements):  # Most of the time nobody is cold or new.
-            return self.policy.propensities(scores=scores, stds=stds, forecasts=forecasts)
-        cold = self._explored(forecasts, forecasts.judgements < self.judgements, enough=self.judgements)
-        new = (forecasts.newcomer > 0) & (forecasts.judgements < self.newcomer_judgements)
-        new = self._explored(forecasts, new, enough=self.newcomer_judgements)
-        if cold.any() or new.any():
-            allowed = self.bounds.allowed(scores=scores, forecasts=forecasts)
-            cold, new = cold & allowed, new & allowed
-        hoped = scores + self.newcomer_optimism * stds * new if new.any() else scores
+        judged = forecasts.judgements
+        fewest = float(judged.min(initial=np.inf))
+        cold = new = None
+        if fewest < self.judgements:
+            cold = self._explored(forecasts, judged < self.judgements, self.judgements, scores)
+        if fewest < self.newcomer_judgements and forecasts.newcomer.any():
+            few = (forecasts.newcomer > 0) & (judged < self.newcomer_judgements)
+            new = self._explored(forecasts, few, self.newcomer_judgements, scores)
+        hoped = scores if new is None else scores + self.newcomer_optimism * stds * new
         propensities = self.policy.propensities(scores=hoped, stds=stds, forecasts=forecasts)
-        if not cold.any():
+        if cold is None:  # Most of the time nobody is cold or new.
             return propensities
         mixed: NDArray[np.float64] = (1.0 - self.share) * propensities + self.share * cold / cold.sum()
         return mixed
 
-    def _explored(self, forecasts: Forecasts, few: NDArray[np.bool_], *, enough: int) -> NDArray[np.bool_]:
-        """Return those of the `few` that have not cost too much and are not as well known as the others."""
-        if not few.any():
-            return few
+    def _explored(
+        self, forecasts: Forecasts, few: NDArray[np.bool_], enough: int, scores: NDArray[np.float64]
+    ) -> NDArray[np.bool_] | None:
+        """Return those of the `few` that may be tried, and are not as well known as the others; None: none of them."""
         if self.max_cost_usd is not None:
             few = few & (forecasts.spent_usd <= self.max_cost_usd)
         often = forecasts.judgements >= enough
         if often.any():
             few = few & (forecasts.quality_std > self.std_ratio * np.median(forecasts.quality_std[often]))
-        return few
+        if not self.bounds.none:
+            few = few & self.bounds.allowed(scores=scores, forecasts=forecasts)
+        return few if few.any() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,5 +50,5 @@ class TruncatedProjection:
     def project(self, encoding: FloatArray) -> NDArray[np.float32]:
         """Return the projected encoding, shape (d',), of unit norm (or zero where nothing is left of it)."""
         head = np.asarray(encoding[: self.dimension], np.float32) - self._head
-        norm = float(np.linalg.norm(head))
+        norm = math.sqrt(float(head.dot(head)))
         return head if norm == 0.0 else head / np.float32(norm)
