@@ -70,7 +70,7 @@ def surface_features(text: str) -> NDArray[np.float32]:
         3.0 * math.sqrt(markup / size),
         math.log1p(lines) / 3.0,
         min(written.count(b"?"), _MANY_QUESTIONS) / _MANY_QUESTIONS,
-        float(any([word in lowered for word in _BRIEF])),
+        float(any(word in lowered for word in _BRIEF)),
         (size / (blanks + lines + 1.0) - _ORDINARY_WORD_CHARS) / 2.0,
         3.0 * math.sqrt(capitals / size),
     )
