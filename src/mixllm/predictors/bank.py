@@ -90,4 +90,4 @@ class LinearBank:
         # `dot` is the same product as `@`, with less done before BLAS is called: that counts at this size.
         spread.reshape(-1)[: count * size] = self._rows.dot(z)[: count * size]
         variances = np.maximum(spread.dot(z)[:count], 0.0)
-        return self._mean_rows.dot(z)[:count].astype(np.float64), np.sqrt(variances).astype(np.float64)
+        return self._mean_rows.dot(z)[:count].astype(np.float64), np.sqrt(variances, dtype=np.float64)
