@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, Self, final
+from typing import Self, final
 
 from tokenizers import Tokenizer
 
@@ -19,6 +19,9 @@ _NORMALISERS = [
     {"type": "Prepend", "prepend": _SPACE},
     {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE},
 ]
+_ALTERING = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
+"""Settings with which pairs are not all there is to it."""
+
 _PIECE = re.compile(f"{_SPACE}*[^{_SPACE}\n]+|{_SPACE}+|\n+")
 _MAX_WORDS = 16_384
 _MAX_WORD_CHARS = 32
@@ -40,10 +43,10 @@ class WordByWord:
 
     Notes
     -----
-    A byte-pair tokenizer joins neighbours by a list of pairs. Where no pair has a space in or at the beginning of its
-    second part, unless all of the first is spaces too, nothing is ever joined across the beginning of a word; and where
-    no pair has a line feed, nothing across one. The ids of a text are then those of its words, one after the other,
-    which is not an approximation. `of` checks this, and returns None for all other tokenizers.
+    A byte-pair tokenizer joins neighbours where its vocabulary has the two as one token. Where no token has a space
+    anywhere but before everything else, nothing is ever joined across the beginning of a word; and where none has a
+    line feed beside something else, nothing across one. The ids of a text are then those of its words, one after the
+    other, which is not an approximation. `of` checks this, and returns None for all other tokenizers.
 
     Examples
     --------
@@ -63,11 +66,10 @@ class WordByWord:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self | None:
         """Return what gives the same ids as `tokenizer`; None where that joins across words, or may do so."""
-        described = json.loads(tokenizer.to_str())
-        if not _parts_at_words(described):
+        if not _is_plain(tokenizer) or any(map(_joins_words, tokenizer.get_vocab())):
             return None
         model = tokenizer.model
-        parted_by = tuple(token["content"] for token in described["added_tokens"])
+        parted_by = tuple(token.content for token in tokenizer.get_added_tokens_decoder().values())
         return cls(tokenize=lambda word: [token.id for token in model.tokenize(word)], parted_by=parted_by)
 
     def ids(self, text: str) -> list[int] | None:
@@ -97,31 +99,17 @@ class _Known(dict[str, tuple[int, ...]]):
         return ids
 
 
-def _parts_at_words(described: dict[str, Any]) -> bool:
-    model, normaliser = described["model"], described["normalizer"]
-    plain = (
-        model["type"] == "BPE"
-        and not any(model.get(setting) for setting in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
-        and not model.get("ignore_merges")
-        and described["pre_tokenizer"] is None
-        and normaliser is not None
-        and normaliser.get("type") == "Sequence"
-        and normaliser["normalizers"] == _NORMALISERS
-    )
-    return plain and not any(_joins_words(*_parts(pair)) for pair in model["merges"])
+def _is_plain(tokenizer: Tokenizer) -> bool:
+    """Return whether it is a byte-pair tokenizer that writes spaces as `_SPACE` and does nothing else to a text."""
+    model, normaliser = tokenizer.model, tokenizer.normalizer
+    if type(model).__name__ != "BPE" or tokenizer.pre_tokenizer is not None or normaliser is None:
+        return False
+    if any(getattr(model, name) for name in _ALTERING):
+        return False
+    described = json.loads(normaliser.__getstate__())
+    return bool(described.get("type") == "Sequence" and described["normalizers"] == _NORMALISERS)
 
 
-def _parts(pair: str | list[str]) -> tuple[str, str]:
-    first, second = pair.split(" ") if isinstance(pair, str) else pair
-    return first, second
-
-
-def _joins_words(first: str, second: str) -> bool:
-    if "\n" in first or "\n" in second:
-        return True
-    return _SPACE in second and bool((first + second).lstrip(_SPACE)) and not _leads(first, second)
-
-
-def _leads(first: str, second: str) -> bool:
-    """Return whether the spaces of `second` are at its beginning, and all before them is spaces."""
-    return not first.strip(_SPACE) and _SPACE not in second.lstrip(_SPACE)
+def _joins_words(entry: str) -> bool:
+    """Return whether an entry of the vocabulary reaches from one word, or one line, into the next."""
+    return _SPACE in entry.lstrip(_SPACE) or ("\n" in entry and entry != "\n")
