@@ -208,7 +208,10 @@ def _resealed(checkpoint: Checkpoint, rng: np.random.Generator) -> bytes:
             case 4:
                 arrays[f"{name}.more"] = arrays[name]
             case 5 if arrays[name].size:
-                arrays[name].flat[int(rng.integers(arrays[name].size))] = rng.choice([np.nan, np.inf, -1.0, 1e300])
+                place, value = int(rng.integers(arrays[name].size)), rng.choice([np.nan, np.inf, -1.0, 1e300])
+                if arrays[name].dtype.kind != "f":  # Another case made them whole numbers, which hold none of these.
+                    arrays[name] = arrays[name].astype(np.float64)
+                arrays[name].flat[place] = value
             case _:
                 manifest[field] = _VALUES[int(rng.integers(len(_VALUES)))]
     tensors = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
