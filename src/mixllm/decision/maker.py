@@ -202,7 +202,7 @@ class DecisionMaker:
         holds: Sequence[Hold | None] | None,
         unavailable: Mapping[str, str],
     ) -> tuple[Sequence[int], list[Ineligible]]:
-        idle = not unavailable and holds is None and forecasts.wait_s.max(initial=0.0) <= self.max_wait_s
+        idle = not unavailable and holds is None and max(forecasts.wait_s.tolist(), default=0.0) <= self.max_wait_s
         if idle and specs and asks_little(query) and all(takes_much(spec) for spec in specs):
             return range(len(specs)), []
         eligible: list[int] = []

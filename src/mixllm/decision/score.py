@@ -130,7 +130,7 @@ def score(
 
 
 def _waiting_penalty(exponent: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
-    if exponent.max(initial=0.0) <= _MAX_EXPONENT:  # Nearly always; saves most of the work.
+    if max(exponent.tolist(), default=0.0) <= _MAX_EXPONENT:  # Nearly always; saves most of the work.
         moderate: NDArray[np.float64] = weight * np.exp(exponent)
         return moderate
     excess = np.clip(exponent - _MAX_EXPONENT, 0.0, _MAX_EXCESS)

@@ -19,6 +19,8 @@ __all__ = ["ThompsonPolicy", "probability_of_best"]
 _SQRT_2 = math.sqrt(2.0)
 _STEPS = np.linspace(-5.0, 5.0, 33)
 _MIN_STD = 1e-9
+_MAX_STD = 1e200
+"""Beyond it, sums and ratios would not be finite."""
 
 
 def probability_of_best(means: NDArray[np.float64], stds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -29,7 +31,7 @@ def probability_of_best(means: NDArray[np.float64], stds: NDArray[np.float64]) -
     P(l) = ∫ Π_{j≠l} Φ_j(s) dΦ_l(s), summed over the points of a grid over ±5 standard deviations of every Gaussian, so
     that the narrowest and the widest are both resolved; right to about 0.003. Sampling from it is Thompson sampling,
     and the probability is known rather than estimated by drawing. Standard deviations below a billionth of the largest
-    mean (or of 1) count as that. A Gaussian that ends, at 5 standard deviations, below where another begins has
+    mean (or of 1) count as that, and so do those above 1e200. A Gaussian that ends, at 5 standard deviations, below where another begins has
     probability 0: of a pool, few come into question for a query, and the time grows with the square of their number.
 
     Examples
@@ -37,7 +39,8 @@ def probability_of_best(means: NDArray[np.float64], stds: NDArray[np.float64]) -
     >>> probability_of_best(np.array([0.0, 0.0]), np.array([1.0, 1.0])).round(3)
     array([0.5, 0.5])
     """
-    spread = np.maximum(stds, _MIN_STD * max(1.0, float(np.abs(means).max())))
+    largest = max(1.0, *map(abs, means.tolist()))
+    spread = np.minimum(np.maximum(stds, _MIN_STD * largest), _MAX_STD)
     reach = _STEPS[-1] * spread
     likely = np.flatnonzero(means + reach >= (means - reach).max())
     probabilities = np.zeros(len(means))
@@ -51,9 +54,8 @@ def _of_likely(means: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArr
     if len(means) == 2:
         return _of_two(*means.tolist(), *spread.tolist())
     points = np.sort((means[:, None] + spread[:, None] * _STEPS).ravel())
-    with np.errstate(over="ignore"):  # Infinitely many standard deviations away is as far as 8.
-        places = points[:, None] - means
-        places /= spread
+    places = points[:, None] - means
+    places /= spread
     # Function by function: NumPy's conveniences (clip, diff, prod) take longer than the work at this size.
     np.maximum(places, -_REACH, out=places)
     np.minimum(places, _REACH, out=places)

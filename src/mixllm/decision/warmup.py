@@ -84,7 +84,7 @@ class WarmUpPolicy:
         """Return the probability of each candidate, shape (K,)."""
         forecasts = Forecasts.of(forecasts)
         judged = forecasts.judgements
-        fewest = float(judged.min(initial=np.inf))
+        fewest = min(judged.tolist(), default=np.inf)
         cold = new = None
         if fewest < self.judgements:
             cold = self._explored(forecasts, judged < self.judgements, self.judgements, scores)
