@@ -31,8 +31,9 @@ def probability_of_best(means: NDArray[np.float64], stds: NDArray[np.float64]) -
     P(l) = ∫ Π_{j≠l} Φ_j(s) dΦ_l(s), summed over the points of a grid over ±5 standard deviations of every Gaussian, so
     that the narrowest and the widest are both resolved; right to about 0.003. Sampling from it is Thompson sampling,
     and the probability is known rather than estimated by drawing. Standard deviations below a billionth of the largest
-    mean (or of 1) count as that, and so do those above 1e200. A Gaussian that ends, at 5 standard deviations, below where another begins has
-    probability 0: of a pool, few come into question for a query, and the time grows with the square of their number.
+    mean (or of 1) count as that, and so do those above 1e200. A Gaussian that ends, at 5 standard deviations, below
+    where another begins has probability 0: of a pool, few come into question for a query, and the time grows with the
+    square of their number.
 
     Examples
     --------
