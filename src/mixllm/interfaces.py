@@ -281,6 +281,9 @@ class UpstreamStream(Protocol):
         Raises `UpstreamProtocolError` where the stream ends before ``[DONE]``.
         """
 
+    def batches(self) -> AsyncIterator[Sequence[bytes]]:
+        """Yield the same events, those that have arrived together at once: never none, and never waiting for more."""
+
 
 class LLMClient(Protocol):
     """Calls to OpenAI-compatible endpoints."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixllm.gateway.usage import Answer, Chunk, Usage, read_answer, read_chunk, with_model
+from mixllm.gateway.usage import Answer, Chunk, ChunkNames, Usage, read_answer, read_chunk, with_model
 
 _anything: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -106,3 +107,27 @@ def test_the_name_is_replaced_and_nothing_else() -> None:
 
     assert with_model(body, 'n"') == rb'{"id":"1","a":[1.0, 1e400,"\u0041"],"model":"n\"","z":{"model":"y"}}'
     assert with_model(b"{}", "n") == b'{"model":"n"}'
+
+
+@settings(deadline=None)
+@given(
+    chunks=st.lists(
+        st.lists(st.tuples(st.sampled_from(["id", "model", "x", "choices"]), _anything), max_size=5),
+        min_size=1,
+        max_size=4,
+    ),
+    separators=st.sampled_from([(",", ":"), (", ", ": ")]),
+)
+def test_chunks_are_renamed_as_whole_answers_are(
+    chunks: list[list[tuple[str, Any]]], separators: tuple[str, str]
+) -> None:
+    named = ChunkNames("mine")
+
+    for members in chunks:
+        # Written by hand, so that a key may come twice.
+        inside = separators[0].join(
+            f"{json.dumps(key)}{separators[1]}{json.dumps(value, separators=separators)}"
+            for key, value in [("model", "theirs"), *members]
+        )
+        data = f"{{{inside}}}".encode()
+        assert msgspec.json.decode(named(data)) == msgspec.json.decode(with_model(data, "mine"))

@@ -133,6 +133,16 @@ def test_a_process_that_ends_takes_its_calls_along_and_not_its_last_minute(tmp_p
         assert all(holds)
 
 
+def test_what_a_process_did_alone_is_told_to_one_that_joins(tmp_path: Path) -> None:
+    with joined(tmp_path / "t") as (one, first):
+        assert first.workers == 1
+        for number in range(3):
+            one.start(str(number), "a", tokens=1.0)
+        with joined(tmp_path / "t") as (two, _):
+            assert eventually(lambda: two.counts() == {"a": 3})
+            assert eventually(lambda: two.holds(SPECS, tokens=1.0) is not None)
+
+
 def test_slots_are_used_again(tmp_path: Path) -> None:
     for _ in range(70):
         with joined(tmp_path / "t") as (_, shared):

@@ -13,6 +13,7 @@ import msgspec
 
 from mixllm.clients.keys import key_for
 from mixllm.clients.litellm_library import load_litellm
+from mixllm.clients.one_by_one import OneByOne
 from mixllm.clients.retry_after import retry_after_s
 from mixllm.clients.sse import DONE
 from mixllm.clock import SystemClock
@@ -186,7 +187,7 @@ class LiteLLMClient:
         return UpstreamStatusError(spec.name, status, body, retry_after_s(headers, now_s=self.clock.time_s()))
 
 
-class _Stream:
+class _Stream(OneByOne):
     """An open stream of the library's."""
 
     def __init__(self, *, client: LiteLLMClient, spec: LLMSpec, chunks: Any) -> None:

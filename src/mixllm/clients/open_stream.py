@@ -87,14 +87,38 @@ class OpenStream:
         """
         return self
 
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """Yield the events that one read has brought, together; what is wrong is told after those before it."""
+        while await self._arrived():
+            batch: list[bytes] = []
+            while self._ready:
+                data = self._ready[0]
+                try:
+                    batch.append(self._next())
+                except UpstreamProtocolError:
+                    if not batch:
+                        raise
+                    self._ready.appendleft(data)
+                    break
+            yield batch
+
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
+        if not await self._arrived():
+            raise StopAsyncIteration
+        return self._next()
+
+    async def _arrived(self) -> bool:
+        """Return whether there is an event, once there is one or the stream has ended."""
         while not self._ready:
             if self._done or self._response is None:
-                raise StopAsyncIteration
+                return False
             await self._read(self._response)
+        return True
+
+    def _next(self) -> bytes:
         data = self._ready.popleft()
         if data == DONE:
             self._done = True

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
 
 from mixllm.clients.bodies import check_event, check_reply
+from mixllm.clients.one_by_one import OneByOne
 from mixllm.clients.sse import DONE
 from mixllm.errors import InvalidValueError, UpstreamError, UpstreamProtocolError, UpstreamTimeoutError, did_you_mean
 from mixllm.interfaces import UpstreamReply, UpstreamStream
@@ -157,7 +158,7 @@ class ScriptedClient:
         return steps.popleft() if len(steps) > 1 else steps[0]
 
 
-class _PlayedStream:
+class _PlayedStream(OneByOne):
     """The events of a scripted stream."""
 
     def __init__(self, spec: LLMSpec, step: ScriptedStream) -> None:

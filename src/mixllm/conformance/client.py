@@ -130,6 +130,15 @@ async def _yields_every_event_in_order(make: MakeClientBench) -> None:
         assert events == [*_EVENTS, _DONE], f"the stream gave {events!r}"
 
 
+async def _yields_the_same_events_in_batches(make: MakeClientBench) -> None:
+    async with make([PlannedStream(events=(*_EVENTS, _DONE))], timeout_s=5.0) as bench:
+        async with bench.client.stream(bench.spec, path=_PATH, body=_BODY) as stream:
+            batches = [batch async for batch in stream.batches()]
+        assert all(batches), "a batch without an event"
+        events = [event for batch in batches for event in batch]
+        assert events == [*_EVENTS, _DONE], f"the batches hold {events!r}"
+
+
 async def _reports_a_broken_stream_after_its_events(make: MakeClientBench) -> None:
     async with make([PlannedStream(events=_EVENTS)], timeout_s=5.0) as bench:
         events: list[bytes] = []
@@ -217,6 +226,7 @@ CLIENT_CHECKS: tuple[ClientCheck, ...] = (
     _returns_the_answer_as_it_came,
     _sends_path_and_body_as_given,
     _yields_every_event_in_order,
+    _yields_the_same_events_in_batches,
     _reports_a_broken_stream_after_its_events,
     _reports_an_error_status,
     _refuses_what_is_not_the_protocol,

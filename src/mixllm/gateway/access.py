@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sized
 from functools import lru_cache
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +17,7 @@ from mixllm.config.key_names import key_name
 from mixllm.errors import ConfigError
 from mixllm.gateway.answers import problem
 from mixllm.gateway.audit import Audit
+from mixllm.gateway.headers import header_of
 from mixllm.gateway.keys import NOBODY, AccessKey, KeyRing
 from mixllm.gateway.scopes import OPEN_PATHS, scopes_for
 
@@ -69,9 +69,8 @@ class KeyGuard:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
         scopes = scopes_for(scope["method"], scope["path"])
-        key, refusal = self._admitted(headers, scope["path"])
+        key, refusal = self._admitted(scope)
         state = scope.setdefault("state", {})
         state[KEY_IN_STATE] = key
         refusal = refusal or _too_large(scope) or _out_of_scope(key, scopes)
@@ -85,10 +84,10 @@ class KeyGuard:
                 refusal = _too_many(key, status.retry_after_s)
         await (self.app if refusal is None else refusal)(scope, receive, send)
 
-    def _admitted(self, headers: Headers, path: str) -> tuple[AccessKey, Response | None]:
+    def _admitted(self, scope: Scope) -> tuple[AccessKey, Response | None]:
         """Return the key that asks, and the refusal where it may not."""
         if not len(self.ring):
-            host = headers.get("host", "")
+            host = header_of(scope, b"host") or ""
             if is_loopback(host.rpartition(":")[0] if _HAS_PORT.search(host) else host):
                 return NOBODY, None
             return NOBODY, problem(
@@ -97,7 +96,7 @@ class KeyGuard:
                 " Use http://127.0.0.1, or configure a key.",
                 code="host_not_allowed",
             )
-        key = self.ring.find(_presented(headers, path))
+        key = self.ring.find(_presented(scope))
         if key is not None:
             return key, None
         return NOBODY, problem(
@@ -128,7 +127,7 @@ class KeyGuard:
 
 def key_of(request: Request) -> AccessKey:
     """Return the key that `request` was admitted with; `NOBODY` where none was asked for."""
-    key = getattr(request.state, KEY_IN_STATE, NOBODY)
+    key = request.scope.get("state", {}).get(KEY_IN_STATE, NOBODY)
     assert isinstance(key, AccessKey)
     return key
 
@@ -140,7 +139,7 @@ def key_id_of(request: Request) -> str:
 
 def audit_details(request: Request, **details: Any) -> None:
     """Have the audit say what `request` changes; no secret may be in it."""
-    kept: dict[str, Any] = getattr(request.state, _DETAILS, {})
+    kept: dict[str, Any] = request.scope.get("state", {}).get(_DETAILS, {})
     kept.update(details)
 
 
@@ -173,18 +172,18 @@ def check_exposure(host: str, keys: Sized) -> None:
 def _too_large(scope: Mapping[str, Any]) -> Response | None:
     if len(scope["raw_path"] or b"") + len(scope["query_string"]) > _MAX_URL_BYTES:
         return problem(414, f"The URL is longer than {_MAX_URL_BYTES} bytes. Shorten it.", code="url_too_long")
-    if sum(len(name) + len(value) for name, value in scope["headers"]) > _MAX_HEADER_BYTES:
+    if sum([len(name) + len(value) for name, value in scope["headers"]]) > _MAX_HEADER_BYTES:
         return problem(
             431, f"The headers are longer than {_MAX_HEADER_BYTES} bytes. Send fewer.", code="headers_too_large"
         )
     return None
 
 
-def _presented(headers: Headers, path: str) -> str:
+def _presented(scope: Scope) -> str:
     """Return the key that a request presents; Anthropic's clients have a header of their own for it."""
-    if path.startswith(_ANTHROPIC_PATH) and "x-api-key" in headers:
-        return headers["x-api-key"].strip()
-    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scope["path"].startswith(_ANTHROPIC_PATH) and (key := header_of(scope, b"x-api-key")) is not None:
+        return key.strip()
+    scheme, _, key = (header_of(scope, b"authorization") or "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
 
 

@@ -25,6 +25,7 @@ from mixllm.gateway.calling import HedgeAllowance
 from mixllm.gateway.chat import chat_completions
 from mixllm.gateway.conversations import ConversationMemory
 from mixllm.gateway.decisions import get_decision, post_route
+from mixllm.gateway.direct import Direct, Handler
 from mixllm.gateway.door import Door
 from mixllm.gateway.embeddings import embeddings
 from mixllm.gateway.feedback import post_feedback
@@ -49,8 +50,6 @@ from mixllm.interfaces import LLMClient
 from mixllm.router import RouterCore
 
 __all__ = ["create_app"]
-
-_Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(
@@ -103,12 +102,10 @@ def create_app(
         async with judge or nullcontext():
             yield
 
-    handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = dict.fromkeys(
-        (MixLLMError, InvalidBodyError, BodyTooLargeError, UnsupportedMediaError), _answer_error
-    )
+    handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = dict.fromkeys(_REFUSALS, _answer_error)
     handlers[HTTPException] = _answer_http_error
     app = Starlette(
-        routes=[_route(method, path, handler) for method, path, handler in _ROUTES],
+        routes=[Route(path, handler, methods=[method]) for method, path, handler in _ROUTES],
         exception_handlers={**handlers, Exception: _answer_bug},
         lifespan=lifespan,
     )
@@ -134,7 +131,14 @@ def create_app(
         reloader=reloader,
     )
     audit = Audit(path=None if config.audit_path is None else Path(config.audit_path))
-    door = Door(app=app, paths=_CALLING, config=config, metrics=call_metrics)
+    direct = Direct(
+        app=app,
+        handlers={(method, path): handler for method, path, handler in _ROUTES if "{" not in path},
+        refusals=_REFUSALS,
+        answer_error=error_response,
+        answer_bug=_bug,
+    )
+    door = Door(app=direct, paths=_CALLING, config=config, metrics=call_metrics)
     guard = KeyGuard(app=door, ring=ring if ring is not None else KeyRing({}), audit=audit)
     front = RequestLog(app=guard, enabled=config.access_log, tracing=tracing)
     if reloader is not None:
@@ -145,7 +149,10 @@ def create_app(
 _CALLING = ("/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses")
 """The paths that call LLMs."""
 
-_ROUTES: tuple[tuple[str, str, _Handler], ...] = (
+_REFUSALS = (MixLLMError, InvalidBodyError, BodyTooLargeError, UnsupportedMediaError)
+"""Errors that have an answer of their own."""
+
+_ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/chat/completions", chat_completions),
     ("POST", "/v1/embeddings", embeddings),
     ("POST", "/v1/messages", messages),
@@ -174,10 +181,6 @@ _ROUTES: tuple[tuple[str, str, _Handler], ...] = (
 )
 
 
-def _route(method: str, path: str, handler: _Handler) -> Route:
-    return Route(path, handler, methods=[method])
-
-
 async def _answer_error(request: Request, error: Exception) -> Response:
     del request
     return error_response(error)
@@ -194,6 +197,10 @@ async def _answer_http_error(request: Request, error: HTTPException) -> Response
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
-    # The server logs the traceback; the client learns nothing of the inside.
     del request, error
+    return _bug()
+
+
+def _bug() -> Response:
+    # The server logs the traceback; the client learns nothing of the inside.
     return problem(500, "The gateway failed on this request. The log has the details; please report it.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from mixllm.gateway.headers import header_of
 from mixllm.gateway.state import state_of
 
 __all__ = ["BodyTooLargeError", "InvalidBodyError", "UnsupportedMediaError", "decode", "read_fields", "read_object"]
@@ -78,22 +79,25 @@ def decode(raw: msgspec.Raw, kind: type[_T] | msgspec.json.Decoder[_T], *, field
 async def _read(request: Request) -> bytes:
     # Anything but declared JSON is refused, so that a web page cannot post to a gateway on loopback: browsers send
     # JSON across origins only after asking, and the gateway never allows it.
-    content_type = request.headers.get("content-type", "")
+    content_type = header_of(request.scope, b"content-type") or ""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaError(content_type)
     limit_bytes = state_of(request).config.max_body_bytes
-    if int(request.headers.get("content-length") or 0) > limit_bytes:
+    if int(header_of(request.scope, b"content-length") or 0) > limit_bytes:
         raise BodyTooLargeError(limit_bytes)
     chunks: list[bytes] = []
     size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit_bytes:
-                raise BodyTooLargeError(limit_bytes)
-            chunks.append(chunk)
-    except ClientDisconnect as error:
-        raise InvalidBodyError("The client went away before the whole body was sent.") from error
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidBodyError("The client went away before the whole body was sent.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit_bytes:
+            raise BodyTooLargeError(limit_bytes)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
     return b"".join(chunks)
 
 

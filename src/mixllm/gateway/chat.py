@@ -20,6 +20,7 @@ from mixllm.gateway.conversations import SESSION_HEADER, Conversation
 from mixllm.gateway.deciding import decide
 from mixllm.gateway.departure import ClientLeftError, LeaveWatch
 from mixllm.gateway.dialect import CHAT, EMBEDDINGS
+from mixllm.gateway.headers import header_of
 from mixllm.gateway.requests import ChatRequest, read_chat_request
 from mixllm.gateway.state import state_of
 from mixllm.router import RouterCore
@@ -98,7 +99,7 @@ def conversation_of(request: Request, chat: ChatRequest) -> Conversation | None:
     memory = state_of(request).conversations
     if memory is None or chat.dialect is EMBEDDINGS:
         return None
-    return memory.of(chat, session=request.headers.get(SESSION_HEADER), asker=_asker(request))
+    return memory.of(chat, session=header_of(request.scope, SESSION_HEADER), asker=_asker(request))
 
 
 def _asker(request: Request) -> str:

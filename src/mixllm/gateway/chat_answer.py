@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 from starlette.responses import Response
@@ -19,6 +19,18 @@ from mixllm.types import OutcomeStatus
 __all__ = ["ChatAnswer"]
 
 _DONE = b"[DONE]"
+
+
+class _Seen:
+    """What a stream has told of itself so far, and how it is passed on."""
+
+    __slots__ = ("chunks", "named", "usage")
+
+    def __init__(self, named: Callable[[bytes], bytes]) -> None:
+        self.named = named
+        """Puts the LLM's name into an event."""
+        self.chunks = 0
+        self.usage: Usage | None = None
 
 
 class ChatAnswer:
@@ -47,11 +59,11 @@ class ChatAnswer:
             self.llm = attempt.spec.name
             if attempt.reply is not None:
                 return self._whole(attempt, attempt.reply)
-            assert attempt.events is not None
+            assert attempt.batches is not None
             headers = self.calls.headers(attempt)
             headers["cache-control"] = "no-cache"
             return StreamedAnswer(
-                self._pass_on(attempt, attempt.events),
+                self._pass_on(attempt, attempt.batches),
                 close=lambda: _leave(attempt),
                 headers=headers,
                 max_s=self.calls.state.calls.max_stream_s,
@@ -80,38 +92,51 @@ class ChatAnswer:
             headers["x-mixllm-cost-usd"] = f"{cost_usd:.9f}"
         return raw_response(content, content_type=reply.content_type, headers=headers)
 
-    async def _pass_on(self, attempt: Attempt, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        usage: Usage | None = None
-        chunks = 0
-        data = attempt.first
-        name = attempt.spec.name
+    async def _pass_on(self, attempt: Attempt, batches: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[bytes]:
+        """Yield the stream: what arrives together goes on together, as each write costs as much as many events."""
+        seen = _Seen(self.dialect.naming(attempt.spec.name))
+        batch = attempt.first
+        out: list[bytes] = []
         try:
-            while data != _DONE:
-                chunk = self.dialect.read_event(data)
-                chunks += bool(chunk.choices)
-                usage = chunk.usage or usage
-                if self.watched is not None and chunk.choices:
-                    self.watched.read_choices(chunk.choices)
-                if chunk.choices or chunk.usage is None or self.chat.wants_usage:
-                    yield self.dialect.event(self._named(data, chunk.model, name))
-                data = await anext(events, _DONE)
+            while batch and batch[-1] != _DONE:
+                self._read(batch, seen, attempt.spec.name, out)
+                if out:
+                    yield b"".join(out)
+                    out.clear()
+                batch = await anext(batches, ())
+            self._read(batch[:-1], seen, attempt.spec.name, out)
         except UpstreamError as error:
-            attempt.broke(error, usage=usage)
+            attempt.broke(error, usage=seen.usage)
             self.calls.tell(attempt, error)
-            yield error_event(error)
+            yield b"".join([*out, error_event(error)])
             return
-        attempt.record(OutcomeStatus.OK, usage=usage, chunks=chunks)
+        attempt.record(OutcomeStatus.OK, usage=seen.usage, chunks=seen.chunks)
         if self.watched is not None:
-            self.watched.answered(usage)
-        yield self.dialect.event(_DONE)
+            self.watched.answered(seen.usage)
+        out.append(self.dialect.event(_DONE))
+        yield b"".join(out)
 
-    def _named(self, data: bytes, model: str | None, name: str) -> bytes:
-        if model is None or model == name:
-            return data
-        try:
-            return self.dialect.named(data, name)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UpstreamProtocolError(name, "its stream holds an event that is not UTF-8.") from error
+    def _read(self, batch: Sequence[bytes], seen: _Seen, name: str, out: list[bytes]) -> None:
+        """Read events, and put them into `out` as they go to the client."""
+        dialect, watched, wants_usage = self.dialect, self.watched, self.chat.wants_usage
+        for data in batch:
+            chunk = dialect.read_event(data)
+            if chunk.choices:
+                seen.chunks += 1
+                if watched is not None:
+                    watched.read_choices(chunk.choices)
+            seen.usage = chunk.usage or seen.usage
+            if chunk.choices or chunk.usage is None or wants_usage:
+                if chunk.model is not None and chunk.model != name:
+                    data = _named(data, seen, name)
+                out.append(dialect.event(data))
+
+
+def _named(data: bytes, seen: _Seen, name: str) -> bytes:
+    try:
+        return seen.named(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UpstreamProtocolError(name, "its stream holds an event that is not UTF-8.") from error
 
 
 async def _leave(attempt: Attempt) -> None:

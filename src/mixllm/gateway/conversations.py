@@ -16,7 +16,7 @@ from mixllm.types import Capability, WarmPrefix
 
 __all__ = ["SESSION_HEADER", "Conversation", "ConversationMemory"]
 
-SESSION_HEADER = "x-mixllm-session"
+SESSION_HEADER = b"x-mixllm-session"
 
 _KEY_BYTES = 16
 _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from mixllm.gateway.usage import Answer, Chunk, read_answer, read_chunk, with_model
+from mixllm.gateway.usage import Answer, Chunk, ChunkNames, read_answer, read_chunk, with_model
 
 __all__ = ["CHAT", "EMBEDDINGS", "Dialect", "sse_event"]
 
@@ -25,6 +26,9 @@ class Dialect(Protocol):
     def named(self, body: bytes, model: str) -> bytes:
         """Return an answer, or an event's data, that names `model`, with every other field as it came."""
 
+    def naming(self, model: str) -> Callable[[bytes], bytes]:
+        """Return what does the same to the events of one stream."""
+
     def event(self, data: bytes) -> bytes:
         """Return an event as it goes to the client; nothing for one that its streams do not have."""
 
@@ -43,6 +47,9 @@ class _ByFields:
 
     def named(self, body: bytes, model: str) -> bytes:
         return with_model(body, model)
+
+    def naming(self, model: str) -> Callable[[bytes], bytes]:
+        return ChunkNames(model)
 
     def event(self, data: bytes) -> bytes:
         return sse_event(data)

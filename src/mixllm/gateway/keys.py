@@ -18,6 +18,8 @@ from mixllm.types import Secret
 
 __all__ = ["NOBODY", "AccessKey", "KeyRing", "key_ring"]
 
+_NOTHING = (None, None, None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
@@ -50,6 +52,12 @@ class AccessKey:
     max_ttft_s: float | None = None
     expires: datetime.date | None = None
     rate: RequestRate | None = field(default=None, compare=False)
+
+    @property
+    def bounds_nothing(self) -> bool:
+        """Whether it leaves a request as it is: every model, no taste of its own, no limit on cost or time."""
+        taste = (self.allowed_llms, self.trade_off, self.profile)
+        return taste == _NOTHING == (self.max_cost_usd, self.max_latency_s, self.max_ttft_s)
 
     def may(self, scopes: Iterable[KeyScope]) -> bool:
         """Return whether it has one of `scopes`."""

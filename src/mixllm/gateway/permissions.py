@@ -46,6 +46,8 @@ def within(key: AccessKey, query: Query, *, llm: str | None, trade_off: float) -
     A named LLM is taken whatever the constraints say. Where the key has a bound on cost or time, it is therefore not
     named any more but the only one allowed, so that the bound holds for it as for any other.
     """
+    if key.bounds_nothing:
+        return (query if query.key_id == key.key_id else msgspec.structs.replace(query, key_id=key.key_id)), llm
     if key.allowed_llms is not None and llm is not None and not key.allows(llm):
         raise ForbiddenLLMError(llm, key.allowed_llms)
     allowed = query.allowed_llms

@@ -29,6 +29,14 @@ class Profile(Value, frozen=True, kw_only=True):
     trade_off: float | None = None
     deadline_s: float | None = None
 
+    @property
+    def neutral(self) -> bool:
+        """Whether it leaves every configured value."""
+        return self.trade_off is self.deadline_s is None
+
+
+_NEUTRAL = Profile()
+
 
 def read_profile(model: str, *, trade_off: float) -> Profile | None:
     """Return what `model` asks for, or None where it names an LLM.
@@ -57,7 +65,7 @@ def read_profile(model: str, *, trade_off: float) -> Profile | None:
     if not model.startswith("mixllm/"):
         return None
     if model == AUTO:
-        return Profile()
+        return _NEUTRAL
     if model == _COST:
         return Profile(trade_off=trade_off / _SHIFT)
     if model == _QUALITY:

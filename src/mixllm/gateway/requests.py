@@ -60,6 +60,19 @@ class _StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = False
 
 
+# Made once: to work out what a type is takes longer than to decode a field.
+_TEXT = msgspec.json.Decoder(str)
+_FLAG = msgspec.json.Decoder(bool | None)
+_COUNT = msgspec.json.Decoder(int | None)
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_MAYBE_ITEMS = msgspec.json.Decoder(list[msgspec.Raw] | None)
+_TEXTS = msgspec.json.Decoder(list[str] | None)
+_OPTIONS = msgspec.json.Decoder(_StreamOptions | None)
+_FORMAT = msgspec.json.Decoder(_AnswerFormat | None)
+_WISHES = msgspec.json.Decoder(Wishes)
+_NO_WISHES = Wishes()
+
+
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One chat request.
 
@@ -135,14 +148,17 @@ def read_chat_request(
     model = read_model(fields, default=AUTO if routing_only else None)
     profile = read_profile(model, trade_off=trade_off)
     wishes = read_wishes(fields)
-    options = optional_field(fields, "stream_options", _StreamOptions)
+    options = optional_field(fields, "stream_options", _OPTIONS)
     messages = _messages(fields)
-    stream: bool = optional_field(fields, "stream", bool) or False
+    stream: bool = optional_field(fields, "stream", _FLAG) or False
     query = query_from_messages(messages, needs=_needs(fields), max_tokens_out=_max_tokens_out(fields), streamed=stream)
-    query = msgspec.structs.replace(wishful(query, wishes, profile), choices=_choices(fields))
+    choices = _choices(fields)
+    if choices != query.choices:
+        query = msgspec.structs.replace(query, choices=choices)
+    query = wishful(query, wishes, profile)
     query, llm = within(key, query, llm=model if profile is None else None, trade_off=trade_off)
     return ChatRequest(
-        fields={name: raw for name, raw in fields.items() if name != OWN_FIELD},
+        fields=fields if OWN_FIELD not in fields else {name: raw for name, raw in fields.items() if name != OWN_FIELD},
         query=query,
         llm=llm,
         stream=stream,
@@ -158,6 +174,8 @@ def wishful(query: Query, wishes: Wishes, profile: Profile | None) -> Query:
 
     Whoever asks may be bound: what comes of it has to go through `mixllm.gateway.permissions.within`.
     """
+    if wishes is _NO_WISHES and (profile is None or profile.neutral):
+        return query
     trade_off = wishes.trade_off if wishes.trade_off is not None else (profile.trade_off if profile else None)
     return msgspec.structs.replace(
         query,
@@ -173,12 +191,12 @@ def wishful(query: Query, wishes: Wishes, profile: Profile | None) -> Query:
 
 def read_wishes(fields: Mapping[str, msgspec.Raw]) -> Wishes:
     """Return the constraints for this request alone; raises `InvalidBodyError` where they mean nothing."""
-    return decode(fields[OWN_FIELD], Wishes, field=OWN_FIELD) if OWN_FIELD in fields else Wishes()
+    return decode(fields[OWN_FIELD], _WISHES, field=OWN_FIELD) if OWN_FIELD in fields else _NO_WISHES
 
 
 def read_model(fields: Mapping[str, msgspec.Raw], *, default: str | None = None) -> str:
     """Return the name of the LLM, or of the routing model; raises `InvalidBodyError` where there is none."""
-    model = decode(fields["model"], str, field="model") if "model" in fields else default
+    model = decode(fields["model"], _TEXT, field="model") if "model" in fields else default
     if model:
         return model
     raise InvalidBodyError(
@@ -192,7 +210,7 @@ def check_count(fields: Mapping[str, msgspec.Raw], name: str) -> None:
     It is called before they are decoded: each message becomes many times as large as it was sent.
     """
     raw = fields.get(name, msgspec.Raw(b"[]"))
-    if bytes(raw).count(b"{") > _MAX_MESSAGES and len(decode(raw, list[msgspec.Raw], field=name)) > _MAX_MESSAGES:
+    if bytes(raw).count(b"{") > _MAX_MESSAGES and len(decode(raw, _ITEMS, field=name)) > _MAX_MESSAGES:
         raise InvalidBodyError(f"{name} holds more than {_MAX_MESSAGES} messages. Shorten it.", param=name)
 
 
@@ -205,19 +223,19 @@ def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, Any]]:
 
 def _needs(fields: Mapping[str, msgspec.Raw]) -> frozenset[Capability]:
     needs = set()
-    if optional_field(fields, "tools", list[msgspec.Raw]) or optional_field(fields, "functions", list[msgspec.Raw]):
+    if optional_field(fields, "tools", _MAYBE_ITEMS) or optional_field(fields, "functions", _MAYBE_ITEMS):
         needs.add(Capability.TOOLS)
-    answer_format = optional_field(fields, "response_format", _AnswerFormat)
+    answer_format = optional_field(fields, "response_format", _FORMAT)
     if answer_format and answer_format.type in {"json_object", "json_schema"}:
         needs.add(Capability.JSON)
-    if "audio" in (optional_field(fields, "modalities", list[str]) or []):
+    if "audio" in (optional_field(fields, "modalities", _TEXTS) or []):
         needs.add(Capability.AUDIO)
     return frozenset(needs)
 
 
 def _max_tokens_out(fields: Mapping[str, msgspec.Raw]) -> int | None:
     for name in ("max_completion_tokens", "max_tokens"):
-        limit: int | None = optional_field(fields, name, int)
+        limit: int | None = optional_field(fields, name, _COUNT)
         if limit is not None:
             if limit < 1:
                 raise InvalidBodyError(f"{name} must be >= 1; got {limit}.", param=name)
@@ -226,11 +244,11 @@ def _max_tokens_out(fields: Mapping[str, msgspec.Raw]) -> int | None:
 
 
 def _choices(fields: Mapping[str, msgspec.Raw]) -> int:
-    choices: int | None = optional_field(fields, "n", int)
+    choices: int | None = optional_field(fields, "n", _COUNT)
     # What is no number of answers is for the endpoint to refuse.
     return choices if choices is not None and 1 <= choices <= _MAX_CHOICES else 1
 
 
-def optional_field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any) -> Any:
-    """Return a field as a `kind`, None where it is null or missing; raises `InvalidBodyError` naming it."""
-    return decode(fields[name], kind | None, field=name) if name in fields else None
+def optional_field(fields: Mapping[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """Return a field as `decoder` reads it, None where it is missing; raises `InvalidBodyError` naming it."""
+    return decode(fields[name], decoder, field=name) if name in fields else None

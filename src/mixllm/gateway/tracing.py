@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -271,17 +271,23 @@ class _TracedStream:
             self._span.end()
 
     async def events(self) -> AsyncIterator[bytes]:
+        async for batch in self.batches():
+            for data in batch:
+                yield data
+
+    async def batches(self) -> AsyncIterator[Sequence[bytes]]:
         assert self._stream is not None
         model: str | None = None
         try:
-            async for data in self._stream.events():
-                chunk = read_chunk(data)
-                if model is None and chunk.model is not None:
-                    model = chunk.model
-                    self._span.add_event("gen_ai.first_chunk")
-                if chunk.model is not None or chunk.usage is not None:
-                    self._tracing.answered(self._span, model=model, usage=chunk.usage)
-                yield data
+            async for batch in self._stream.batches():
+                for data in batch:
+                    chunk = read_chunk(data)
+                    if model is None and chunk.model is not None:
+                        model = chunk.model
+                        self._span.add_event("gen_ai.first_chunk")
+                    if chunk.model is not None or chunk.usage is not None:
+                        self._tracing.answered(self._span, model=model, usage=chunk.usage)
+                yield batch
         except Exception as error:
             self._tracing.failed(self._span, error)
             raise

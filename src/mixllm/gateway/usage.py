@@ -10,6 +10,7 @@ __all__ = [
     "MAX_TOKENS",
     "Answer",
     "Chunk",
+    "ChunkNames",
     "InDetails",
     "OutDetails",
     "Usage",
@@ -84,6 +85,7 @@ _PartsT = TypeVar("_PartsT", Answer, Chunk)
 _ANSWER = msgspec.json.Decoder(Answer)
 _CHUNK = msgspec.json.Decoder(Chunk)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_KEY = b'"model"'
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -120,6 +122,53 @@ def with_model(body: bytes, model: str) -> bytes:
     fields = _FIELDS.decode(body)
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
     return msgspec.json.encode(fields)
+
+
+class ChunkNames:
+    """Renames the model in the chunks of one stream, as `with_model` does.
+
+    Chunks of a stream begin alike, with the model's name near the beginning. Up to there a chunk need be read once:
+    one that begins with the same bytes says the same.
+
+    Parameters
+    ----------
+    model
+        The name to be put in.
+
+    Examples
+    --------
+    >>> named = ChunkNames("b")
+    >>> named(b'{"id":1, "model": "a", "x": 1.0}'), named(b'{"id":1, "model": "a", "x": 2.0}')
+    (b'{"id":1,"model":"b","x":1.0}', b'{"id":1, "model":"b", "x": 2.0}')
+    """
+
+    __slots__ = ("_member", "_model", "_new", "_old")
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._member = _KEY + b":" + msgspec.json.encode(model)
+        self._old: bytes | None = None
+        self._new = b""
+
+    def __call__(self, data: bytes) -> bytes:
+        """Return the chunk with the model renamed."""
+        old = self._old
+        # A key that comes twice counts where it comes last.
+        if old is not None and data.startswith(old) and data.find(_KEY, len(old)) < 0:
+            return self._new + data[len(old) :]
+        named = with_model(data, self._model)
+        self._learn(data, _FIELDS.decode(named))
+        return named
+
+    def _learn(self, data: bytes, named: dict[str, msgspec.Raw]) -> None:
+        """Keep the beginning up to the end of the name, where it is found."""
+        sent = bytes(_FIELDS.decode(data)["model"])
+        for member in (_KEY + b":" + sent, _KEY + b": " + sent):
+            before, found, after = data.partition(member)
+            # Something inside of another field may look the same: then the result is not what it should be.
+            if found and _FIELDS.decode(before + self._member + after) == named:
+                self._old, self._new = before + member, before + self._member
+                return
 
 
 def _readable_parts(body: bytes, kind: type[_PartsT]) -> _PartsT:

@@ -37,7 +37,9 @@ class Ledger:
         history = self._prices.get(llm)
         if history is None:
             return None
-        return history.at(None if decision_id is None else decided_at_s(decision_id))
+        if decision_id is None or history.constant:
+            return history.now
+        return history.at(decided_at_s(decision_id))
 
     def reprice(self, spec: LLMSpec, price: Price, *, since_s: float | None) -> None:
         """Let `price` hold for an LLM since a Unix time; None: since the newest event."""

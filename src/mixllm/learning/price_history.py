@@ -64,6 +64,11 @@ class PriceHistory:
         since_s = self._prices[-1][0]
         return None if math.isinf(since_s) else since_s
 
+    @property
+    def constant(self) -> bool:
+        """Whether there has been one price only, so that the time does not matter."""
+        return len(self._prices) == 1
+
     def at(self, time_s: float | None) -> Price:
         """Return the price at a Unix time; None takes the newest."""
         prices = self._prices

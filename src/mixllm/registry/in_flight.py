@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from mixllm.interfaces import Clock
+from mixllm.types import Value
 from mixllm.units import positive
 
 __all__ = ["CallUnderWay", "InFlight"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallUnderWay:
+class CallUnderWay(Value, frozen=True, kw_only=True):
     """A call that was decided on and whose outcome is not known yet.
 
     Parameters
@@ -52,8 +51,8 @@ class InFlight:
         self._calls: OrderedDict[str, CallUnderWay] = OrderedDict()
         self._counts: dict[str, int] = {}
 
-    def start(self, decision_id: str, llm: str, *, key_id: str = "", tokens: float = 0.0) -> None:
-        """Count a call to `llm`, asked for by `key_id`; one that is already counted moves there."""
+    def start(self, decision_id: str, llm: str, *, key_id: str = "", tokens: float = 0.0) -> int:
+        """Count a call to `llm`, asked for by `key_id`, and return how many it has; one that is counted moves there."""
         now_s = self.clock.monotonic_s()
         with self._lock:
             self._expire(now_s)
@@ -61,7 +60,8 @@ class InFlight:
             if known is not None:
                 self._release(known.llm)
             self._calls[decision_id] = CallUnderWay(llm=llm, key_id=key_id, started_s=now_s, tokens=tokens)
-            self._counts[llm] = self._counts.get(llm, 0) + 1
+            count = self._counts[llm] = self._counts.get(llm, 0) + 1
+            return count
 
     def finish(self, decision_id: str) -> CallUnderWay | None:
         """Stop counting a call and return it; None where it was not (or no longer) counted."""

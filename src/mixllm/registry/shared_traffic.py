@@ -84,6 +84,10 @@ class SharedTraffic:
     decision. Times
     are those of the monotonic clock, which all processes of one boot share: after another boot every slot is dead.
 
+    While no other process lives, counts and cells are written with the next beat: nobody reads them, and a system call
+    takes longer than all else that a call costs here. A process that joins is told everything within one beat; one that
+    is killed alone takes the rate windows of its last beat along.
+
     A slot is alive where it has beaten in the last `dead_after_s`, and its process exists as far as that can be known.
     Nothing here raises once it is made: with a file that cannot be used, this process sees itself alone, which it logs
     once, and tries again with every beat.
@@ -106,6 +110,8 @@ class SharedTraffic:
         self._turn = threading.Lock()
         self._told_cooldowns: dict[str, float] = {}
         self._told_cells: dict[str, dict[int, NDArray[np.float64]]] = {}
+        # Of the cells told while nobody else lived; single operations on it need no lock.
+        self._unwritten: dict[tuple[str, int], NDArray[np.float64]] = {}
         self._token = secrets.token_bytes(16)
         self._namespace = _pid_namespace()
         self._fd = -1
@@ -165,7 +171,7 @@ class SharedTraffic:
     def tell_count(self, llm: str, count: int) -> None:
         """Tell how many calls this process has under way."""
         slot, rows = self._place
-        if llm in rows:
+        if self._others and llm in rows:
             self._write(count_at(slot, rows[llm]), count)
 
     def tell_cooldown(self, llm: str, until_s: float) -> None:
@@ -178,6 +184,9 @@ class SharedTraffic:
     def tell_cell(self, llm: str, place: int, cell: NDArray[np.float64]) -> None:
         """Tell one cell of this process's rate window."""
         self._told_cells.setdefault(llm, {})[place] = cell
+        if not self._others:
+            self._unwritten[llm, place] = cell
+            return
         slot, rows = self._place
         if llm in rows:
             self._write(cell_at(slot, rows[llm], place), cell)
@@ -195,6 +204,7 @@ class SharedTraffic:
                 for llm, row in self._place[1].items():
                     # Also where calls were forgotten by their callers, which nobody else would tell.
                     self._put(count_at(self._place[0], row), struct.pack("=d", counts.get(llm, 0)))
+                self._write_cells()
                 self._failing = False
             except (OSError, ValueError, struct.error) as error:
                 self._fail(error)
@@ -206,6 +216,7 @@ class SharedTraffic:
         with self._turn:
             with contextlib.suppress(OSError):
                 if self._holds_slot():
+                    self._write_cells()
                     self._put(COUNTS_AT + self._place[0] * SLOT_COUNT_BYTES, bytes(ROW_BYTES))
                     self._put_head(0)
             fd, self._fd, self._place, self._others, self._recent = self._fd, -1, _NOWHERE, (), ()
@@ -306,8 +317,18 @@ class SharedTraffic:
         until_s = self._told_cooldowns.get(llm)
         if until_s is not None:
             self.tell_cooldown(llm, until_s)
+        slot, rows = self._place
         for place, cell in list(self._told_cells.get(llm, {}).items()):
-            self.tell_cell(llm, place, cell)
+            self._write(cell_at(slot, rows[llm], place), cell)
+
+    def _write_cells(self) -> None:
+        """Write the cells that were told while nobody else lived."""
+        slot, rows = self._place
+        while self._unwritten:
+            # Taken out before it is written: what is told meanwhile is written once more.
+            (llm, place), cell = self._unwritten.popitem()
+            if llm in rows:
+                self._put(cell_at(slot, rows[llm], place), cell.tobytes())
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

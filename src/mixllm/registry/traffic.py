@@ -76,7 +76,7 @@ class Traffic:
     def start(self, decision_id: str, llm: str, *, key_id: str = "", tokens: float = 0.0) -> None:
         """Count a call to `llm` that is expected to use so many tokens."""
         now_s = self.clock.monotonic_s()
-        self.in_flight.start(decision_id, llm, key_id=key_id, tokens=tokens)
+        count = self.in_flight.start(decision_id, llm, key_id=key_id, tokens=tokens)
         with self._lock:
             window = self._windows.get(llm)
             if window is None:
@@ -84,7 +84,7 @@ class Traffic:
             place = window.count(now_s, tokens)
             if self._others is not None:
                 self._others.tell_cell(llm, place, window.cells[place])
-        self._tell_count(llm)
+                self._others.tell_count(llm, count)
 
     def finish(self, decision_id: str, *, tokens: float | None = None) -> CallUnderWay | None:
         """Stop counting a call as under way, and return it; None where it was not counted.
@@ -105,7 +105,8 @@ class Traffic:
                 place = None if window is None else window.settle(call.started_s, tokens - call.tokens)
                 if window is not None and place is not None and self._others is not None:
                     self._others.tell_cell(call.llm, place, window.cells[place])
-        self._tell_count(call.llm)
+        if self._others is not None:
+            self._others.tell_count(call.llm, self.in_flight.count(call.llm))
         return call
 
     def refused(self, llm: str, retry_after_s: float | None = None) -> None:
@@ -178,10 +179,6 @@ class Traffic:
         if self._others is None:
             return own
         return np.concatenate([own, self._others.cells([spec.name for spec in specs])], axis=1)
-
-    def _tell_count(self, llm: str) -> None:
-        if self._others is not None:
-            self._others.tell_count(llm, self.in_flight.count(llm))
 
 
 _EMPTY = np.zeros((CELLS, COLUMNS))

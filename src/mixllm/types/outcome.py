@@ -69,13 +69,19 @@ class Outcome(Value, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_key_id(self.key_id)
-        for field in ("tokens_in", "tokens_out", "cached_tokens_in", "reasoning_tokens", "attempt"):
-            count_in_range(field, getattr(self, field), 0)
+        # One by one: a loop over names would take longer than all the rest of recording a call in memory.
+        count_in_range("tokens_in", self.tokens_in, 0)
+        count_in_range("tokens_out", self.tokens_out, 0)
+        count_in_range("cached_tokens_in", self.cached_tokens_in, 0)
+        count_in_range("reasoning_tokens", self.reasoning_tokens, 0)
+        count_in_range("attempt", self.attempt, 0)
         count_in_range("choices", self.choices, 1)
-        for field in ("cost_usd", "latency_s", "ttft_s"):
-            amount = getattr(self, field)
-            if amount is not None:
-                non_negative(field, amount)
+        if self.cost_usd is not None:
+            non_negative("cost_usd", self.cost_usd)
+        if self.latency_s is not None:
+            non_negative("latency_s", self.latency_s)
+        if self.ttft_s is not None:
+            non_negative("ttft_s", self.ttft_s)
 
 
 class OutcomeEvent(Value, frozen=True, kw_only=True):

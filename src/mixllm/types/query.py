@@ -90,8 +90,10 @@ class Query(Value, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_key_id(self.key_id)
-        for field, least in (("tokens_in", 0), ("prompt_chars", 0), ("max_tokens_out", 1), ("choices", 1)):
-            count_in_range(field, getattr(self, field), least)
+        count_in_range("tokens_in", self.tokens_in, 0)
+        count_in_range("prompt_chars", self.prompt_chars, 0)
+        count_in_range("max_tokens_out", self.max_tokens_out, 1)
+        count_in_range("choices", self.choices, 1)
         if self.max_cost_usd is not None:
             non_negative("max_cost_usd", self.max_cost_usd)
         if self.min_quality is not None:

@@ -1,8 +1,8 @@
 """Calls to LLMs that survive faults, for any protocol: attempts, retries, fallbacks, hedges, time limits.
 
 A handler decides, makes `Calls` for its request (an `Outgoing`), and awaits `Calls.reach`: the attempt that delivered
-has the whole answer in ``reply``, or the first event of a stream in ``first`` and the rest in ``events``. What is made
-of them is the handler's; it tells the attempt how it ended with `Attempt.record` or `Attempt.broke`.
+has the whole answer in ``reply``, or the first events of a stream in ``first`` and the rest in ``batches``. What is
+made of them is the handler's; it tells the attempt how it ended with `Attempt.record` or `Attempt.broke`.
 """
 
 from mixllm.gateway.calling.attempt import Attempt

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from mixllm.errors import UpstreamError, UpstreamTimeoutError
 from mixllm.gateway.calling.faults import Blame, Fault, RequestTimeoutError, fault_of
@@ -15,12 +15,10 @@ from mixllm.gateway.dialect import EMBEDDINGS
 from mixllm.gateway.refusals import tell_refusal
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.usage import Usage
-from mixllm.interfaces import UpstreamReply
+from mixllm.interfaces import UpstreamReply, UpstreamStream
 from mixllm.types import Decision, Outcome, OutcomeStatus
 
 __all__ = ["Attempt"]
-
-_DONE = b"[DONE]"
 
 
 class Attempt:
@@ -40,11 +38,11 @@ class Attempt:
 
     __slots__ = (
         "_began_s",
-        "_held",
+        "_open",
+        "batches",
         "called_s",
         "decision",
         "delivered_s",
-        "events",
         "first",
         "number",
         "outcome",
@@ -66,14 +64,14 @@ class Attempt:
         """When the whole answer, or the first event of the stream, was there."""
         self.reply: UpstreamReply | None = None
         """The whole answer."""
-        self.first: bytes = _DONE
-        """The first event of the stream, and"""
-        self.events: AsyncIterator[bytes] | None = None
+        self.first: Sequence[bytes] = ()
+        """The first events of the stream, and"""
+        self.batches: AsyncIterator[Sequence[bytes]] | None = None
         """those that follow."""
         self.outcome: Outcome | None = None
         """How it ended, as recorded; None while it is under way."""
         self._began_s = turn.began_s
-        self._held = AsyncExitStack() if request.stream else None
+        self._open: AbstractAsyncContextManager[UpstreamStream] | None = None
 
     async def deliver(self, *, left_s: float) -> None:
         """Make the call; return with the whole answer, or with the stream's first event.
@@ -134,8 +132,9 @@ class Attempt:
 
     async def close(self) -> None:
         """Leave the stream, which cancels the LLM's work where it still goes on."""
-        if self._held is not None:
-            await self._held.aclose()
+        opened, self._open = self._open, None
+        if opened is not None:
+            await opened.__aexit__(None, None, None)
 
     def record(
         self,
@@ -202,15 +201,17 @@ class Attempt:
 
     async def _call(self, body: bytes) -> None:
         client, path = self.state.client, self.request.dialect.path
-        if self._held is None:
+        if not self.request.stream:
             self.reply = await client.complete(self.spec, path=path, body=body)
             return
+        opening = client.stream(self.spec, path=path, body=body)
+        upstream = await opening.__aenter__()
+        self._open = opening  # Left by `close`, long after this has returned.
         try:
-            upstream = await self._held.enter_async_context(client.stream(self.spec, path=path, body=body))
-            self.events = upstream.events()
-            self.first = await anext(self.events, _DONE)
+            self.batches = upstream.batches()
+            self.first = await anext(self.batches, ())
         except BaseException:
-            await self._held.aclose()
+            await self.close()
             raise
 
     def _limit_s(self, left_s: float) -> tuple[float | None, bool]:

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from mixllm.errors import MixLLMError
 from mixllm.gateway.answers import StoppingError, error_event
+from mixllm.gateway.departure import ClientLeftError, LeaveWatch
 
 __all__ = ["StreamTooLongError", "StreamedAnswer"]
 
@@ -61,16 +62,21 @@ class StreamedAnswer(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
+        del scope
         limit = asyncio.timeout(self._max_s)
         try:
-            async with limit:
-                await super().__call__(scope, receive, send)
+            # Not as Starlette watches: most streams need neither its group of tasks nor anybody who waits beside them.
+            with LeaveWatch(receive):
+                async with limit:
+                    await self.stream_response(send)
+        except ClientLeftError:
+            pass
         except TimeoutError:
             if not limit.expired():
                 raise
             await self._end(send, StreamTooLongError(self._max_s))
         except asyncio.CancelledError:
-            # Starlette ends by itself where the client left; only a server that stops cancels the whole answer.
+            # Only a server that stops cancels the whole answer.
             await self._end(send, StoppingError())
         finally:
             # Closes the connection, which cancels the LLM's work where it still goes on.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -75,6 +77,9 @@ class _Responses:
             return with_model(body, model)
         fields["response"] = msgspec.Raw(with_model(fields["response"], model))
         return msgspec.json.encode(fields)
+
+    def naming(self, model: str) -> Callable[[bytes], bytes]:
+        return partial(self.named, model=model)
 
     def event(self, data: bytes) -> bytes:
         if data == DONE:

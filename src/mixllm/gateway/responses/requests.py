@@ -41,6 +41,13 @@ class _Text(msgspec.Struct, frozen=True):
     format: _Format | None = None
 
 
+_WORDS = msgspec.json.Decoder(str | None)
+_FLAG = msgspec.json.Decoder(bool | None)
+_COUNT = msgspec.json.Decoder(int | None)
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw] | None)
+_SHAPE = msgspec.json.Decoder(_Text | None)
+
+
 def read_responses_request(fields: dict[str, msgspec.Raw], *, trade_off: float, key: AccessKey = NOBODY) -> ChatRequest:
     """Understand a request of the Responses API.
 
@@ -70,10 +77,10 @@ def read_responses_request(fields: dict[str, msgspec.Raw], *, trade_off: float, 
         check_count(fields, "input")
     messages = as_messages(
         decode(fields["input"], _INPUT, field="input") if "input" in fields else "",
-        instructions=optional_field(fields, "instructions", str),
+        instructions=optional_field(fields, "instructions", _WORDS),
     )
-    stream: bool = optional_field(fields, "stream", bool) or False
-    limit: int | None = optional_field(fields, "max_output_tokens", int)
+    stream: bool = optional_field(fields, "stream", _FLAG) or False
+    limit: int | None = optional_field(fields, "max_output_tokens", _COUNT)
     if limit is not None and limit < 1:
         raise InvalidBodyError(f"max_output_tokens must be >= 1; got {limit}.", param="max_output_tokens")
     query = query_from_messages(messages, needs=_needs(fields), max_tokens_out=limit, streamed=stream)
@@ -130,9 +137,9 @@ def _check_free(fields: Mapping[str, msgspec.Raw]) -> None:
 
 def _needs(fields: Mapping[str, msgspec.Raw]) -> frozenset[Capability]:
     needs = set()
-    if optional_field(fields, "tools", list[msgspec.Raw]):
+    if optional_field(fields, "tools", _ITEMS):
         needs.add(Capability.TOOLS)
-    text = optional_field(fields, "text", _Text)
+    text = optional_field(fields, "text", _SHAPE)
     if text is not None and text.format is not None and text.format.type in _FORMATS:
         needs.add(Capability.JSON)
     return frozenset(needs)
