@@ -137,6 +137,7 @@ def learn_apart(config: Config, *, inherited: str) -> None:
     # It decides nothing: no money is spent here, and nothing is tried beside.
     routing = msgspec.structs.replace(config.routing, shadow=())
     with Router.from_config(msgspec.structs.replace(config, budget=BudgetConfig(), routing=routing)) as router:
+        del router.encoder  # By far the largest part, and texts do not come here.
         router.worker.start()
         with LearningServer(worker=router.worker, path=Path(path)):
             os.read(int(life), 1)

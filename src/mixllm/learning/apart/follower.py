@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -75,6 +76,7 @@ class FollowingWorker(LearningWorker):
         self.path = path
         self.patience_s = positive("patience_s", patience_s)
         self._change = worker.change
+        self._due_change = 0
         self._status = worker.status()
         self._status_at_s = self._heard_at_s = self.clock.monotonic_s()
         self._seen = self.learner.position  # The last event that `observe` has seen, or that is known to be there.
@@ -135,6 +137,17 @@ class FollowingWorker(LearningWorker):
         learned = self._ask(CatchUp()).learned
         self._observe_all()
         return learned
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Swap in no snapshot while the context is open, nor after it one that knows only a part of its changes."""
+        with self._turn:
+            try:
+                yield
+            finally:
+                with suppress(StoreError):
+                    numbers = [placed.number for placed in self._changes_after(self._change)]
+                    self._due_change = max(numbers, default=0)
 
     def checkpoint(self, *, always: bool = False) -> None:
         """Have the other process keep a checkpoint; raises as `catch_up` does."""
@@ -240,6 +253,8 @@ class FollowingWorker(LearningWorker):
 
     def _swap(self, snapshot: Snapshot, *, change: int) -> None:
         with self._turn:
+            if change < self._due_change:
+                return
             if change > self._change:
                 # Their prices first: a call of an LLM that came may end as soon as it can be chosen.
                 for placed in self._changes_after(self._change):
