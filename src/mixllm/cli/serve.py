@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -20,7 +22,12 @@ from mixllm.cli.signals import ended_by_signals
 from mixllm.config import Config
 from mixllm.errors import ConfigError
 
+if TYPE_CHECKING:
+    from mixllm.gateway.learner_process import LearnerProcess
+
 __all__ = ["command", "curl_line"]
+
+_LOG = logging.getLogger(__name__)
 
 _QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "What is 12 times 7?"}]}
 
@@ -96,20 +103,39 @@ def command(
     elif config.gateway.workers > 1:
         _supervise(config, options, say=say)
     else:
-        with ended_by_signals(), _learning(config, options) as path:
-            serve(config, on_ready=say, read_again=read, learner=path)
+        with ended_by_signals(), _learning(config, options) as beside:
+            serve(
+                config,
+                on_ready=lambda url: _begin(beside, say, url),
+                read_again=read,
+                learner=None if beside is None else beside.path,
+            )
 
 
 @contextmanager
-def _learning(config: Config, options: Sequence[str]) -> Iterator[Path | None]:
-    """Have a process of its own learn while the context is open, where that is wanted; yield its socket."""
+def _learning(config: Config, options: Sequence[str]) -> Iterator[LearnerProcess | None]:
+    """Have a process of its own for learning ready while the context is open, where that is wanted."""
     from mixllm.gateway.learner_process import LearnerProcess, learns_apart
 
     if not learns_apart(config):
         yield None
         return
-    with LearnerProcess(lambda given: [sys.executable, "-m", "mixllm", "serve", *options, "--learn", given]) as learner:
-        yield learner.path
+    try:
+        beside = LearnerProcess(lambda given: [sys.executable, "-m", "mixllm", "serve", *options, "--learn", given])
+    except OSError as error:
+        if config.learning.process:
+            raise ConfigError(f"learning.process: there is no place for its socket: {error}.") from error
+        _LOG.warning("every process of the gateway learns for itself: there is no place for a socket: %s", error)
+        yield None
+        return
+    with beside:
+        yield beside
+
+
+def _begin(beside: LearnerProcess | None, say: Callable[[str], None], url: str) -> None:
+    if beside is not None:
+        beside.start()  # Not before: it must not make the others' start slower.
+    say(url)
 
 
 def _supervise(config: Config, options: Sequence[str], *, say: Callable[[str], None]) -> None:
@@ -126,18 +152,19 @@ def _supervise(config: Config, options: Sequence[str], *, say: Callable[[str], N
         raise ConfigError("gateway.workers: several processes need a store that they share. Set store.kind: sqlite.")
     check_exposure(place.host, key_ring(place, os.environ))
 
-    with listen(place.host, place.port) as listener, _learning(config, options) as learner:
+    with listen(place.host, place.port) as listener, _learning(config, options) as beside:
 
         def line(inheritance: Inheritance) -> list[str]:
-            told = (
-                ["--inherit", str(inheritance)]
-                if learner is None
-                else ["--inherit", str(inheritance), "--learner", str(learner)]
-            )
-            place_of = ["--host", place.host, "--workers", str(place.workers)]
-            return [sys.executable, "-m", "mixllm", "serve", *options, *place_of, *told]
+            told = () if beside is None else ("--learner", str(beside.path))
+            own = ("--host", place.host, "--workers", str(place.workers), "--inherit", str(inheritance))
+            return [sys.executable, "-m", "mixllm", "serve", *options, *own, *told]
 
-        code = run_workers(line, listener=listener, count=place.workers, on_ready=lambda: say(url_of(listener)))
+        code = run_workers(
+            line,
+            listener=listener,
+            count=place.workers,
+            on_ready=lambda: _begin(beside, say, url_of(listener)),
+        )
     if code:
         sys.exit(code)
 

@@ -322,7 +322,7 @@ def test_without_a_learner_requests_go_on_and_what_needs_it_says_so(apart: Apart
 def test_a_learner_that_is_away_for_long_shows_in_the_vitals(apart: Apart) -> None:
     clock = ManualClock(start_s=1.7e9)
     router = apart.follower(clock=clock)
-    clock.advance(29.0)
+    clock.advance(59.0)
     assert router.worker.vitals().running
     clock.advance(2.0)
     assert not router.worker.vitals().running

@@ -41,7 +41,7 @@ _LOG = logging.getLogger(__name__)
 _AGAIN_S = 0.1
 _IDLE_WAIT_S = 0.5
 _PAGE_EVENTS = 512
-_BORNE_S = 30.0
+_BORNE_S = 60.0
 """So long the process that learns may be away, e.g. because it starts again, before learning counts as not running."""
 
 
@@ -84,8 +84,9 @@ class FollowingWorker(LearningWorker):
         self._observing = threading.Lock()
         self._link = threading.Condition()  # Guards what follows.
         self._line: Line | None = None
-        self._replies: dict[int, Reply] = {}
+        self._replies: dict[int, Reply | None] = {}  # None: it is waited for.
         self._numbers = itertools.count(1)
+        self._looking = self._look_again = False  # Whether it was told to look, and has something new to look for.
         self._listener: threading.Thread | None = None
 
     def status(self) -> LearnerStatus:
@@ -191,10 +192,13 @@ class FollowingWorker(LearningWorker):
     def _reply_of(self, line: Line, what: CatchUp | Keep | RollBack | Merge, *, deadline_s: float) -> Reply | None:
         """Return the reply to `what`; None where the line breaks, or it is too late. The lock is held."""
         number = next(self._numbers)
+        self._replies[number] = None
         with suppress(OSError):  # Whoever listens notices, and hangs up.
             line.say(Ask(number=number, what=what))
-        self._link.wait_for(lambda: number in self._replies or self._line is not line, self._left_s(deadline_s))
-        return self._replies.pop(number, None)
+        self._link.wait_for(
+            lambda: self._replies[number] is not None or self._line is not line, self._left_s(deadline_s)
+        )
+        return self._replies.pop(number)
 
     def _left_s(self, deadline_s: float) -> float:
         return max(0.0, deadline_s - self.clock.monotonic_s())
@@ -202,7 +206,7 @@ class FollowingWorker(LearningWorker):
     def _hang_up(self) -> None:
         with self._link:
             line, self._line = self._line, None
-            self._replies.clear()
+            self._looking = False
             self._link.notify_all()
         if line is not None:
             line.close()
@@ -237,6 +241,7 @@ class FollowingWorker(LearningWorker):
         last: Snapshot | None = None
         for message in line.heard():
             self._heard_at_s = self.clock.monotonic_s()
+            self._looked()
             if isinstance(message, Frozen):
                 last = snapshot_from_bytes(message.content, learner=self.learner, after=last)
                 self._swap(last, change=message.change)
@@ -248,8 +253,9 @@ class FollowingWorker(LearningWorker):
             self._status, self._status_at_s = message.status, self.clock.monotonic_s()
         elif isinstance(message, Reply):
             with self._link:
-                self._replies[message.number] = message
-                self._link.notify_all()
+                if message.number in self._replies:
+                    self._replies[message.number] = message
+                    self._link.notify_all()
 
     def _swap(self, snapshot: Snapshot, *, change: int) -> None:
         with self._turn:
@@ -271,16 +277,30 @@ class FollowingWorker(LearningWorker):
         while not self._stop.is_set():
             try:
                 if self.store.wait_for_events(self._seen, timeout_s=_IDLE_WAIT_S):
-                    line = self._line
-                    if line is not None:
-                        with suppress(OSError):
-                            line.say(Look())
+                    self._look()
                     self._observe_all()
                     self._stop.wait(self.min_publish_interval_s)
             except StoreClosedError:
                 return
             except StoreError:  # The other process meets the same fault, and says so.
                 self._stop.wait(_IDLE_WAIT_S)
+
+    def _look(self) -> None:
+        """Have the other process look into the store: now, or when it has said something since it was last told to."""
+        with self._link:
+            line = self._line
+            if line is None or self._looking:
+                self._look_again = True
+                return
+            self._looking = True
+        with suppress(OSError):  # Whoever listens notices.
+            line.say(Look())
+
+    def _looked(self) -> None:
+        with self._link:
+            again, self._looking, self._look_again = self._look_again, False, False
+        if again:
+            self._look()
 
     def _observe_all(self) -> None:
         with self._observing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["Ask", "CatchUp", "Frozen", "Hello", "Keep", "Line", "Look", "Merge",
 
 _LENGTH_BYTES = 8
 _MOST_BYTES = 1 << 32
+_SEND_S = 10
+"""Who takes nothing for so long has stopped."""
 
 
 class _Said(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -116,6 +119,7 @@ class Line:
     """
 
     def __init__(self, connected: socket.socket) -> None:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_S, 0))
         self._socket = connected
         self._turn = threading.Lock()
 
@@ -131,10 +135,14 @@ class Line:
         return cls(connected)
 
     def say(self, message: Message) -> None:
-        """Send `message`; raises `OSError` where the other end is gone."""
+        """Send `message`; raises `OSError`, and ends the connection, where the other end is gone or takes nothing."""
         content = _ENCODER.encode(message)
         with self._turn:
-            self._socket.sendall(len(content).to_bytes(_LENGTH_BYTES, "little") + content)
+            try:
+                self._socket.sendall(len(content).to_bytes(_LENGTH_BYTES, "little") + content)
+            except OSError:
+                self._end()  # A part of it may be on its way: nothing can follow.
+                raise
 
     def heard(self) -> Iterator[Message]:
         """Yield what the other end says, until it is gone.
@@ -160,9 +168,12 @@ class Line:
 
     def close(self) -> None:
         """End the connection; both ends notice."""
+        self._end()
+        self._socket.close()
+
+    def _end(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
 
     def _read(self, size: int) -> bytearray | None:
         """Return the next bytes; None where the other end is gone."""
