@@ -35,6 +35,9 @@ _PATIENCE_S = 30.0
 _NICE = 5
 """Requests come first where the processors are all at work."""
 
+_PUBLISH_EVERY_S = 0.1
+"""Every worker swaps each snapshot in: under load ten a second are fresh enough. After a pause one comes at once."""
+
 _LONGEST_PATH = 100
 """Systems take paths of sockets that are little longer."""
 
@@ -163,6 +166,7 @@ def learn_apart(config: Config, *, inherited: str) -> None:
     routing = msgspec.structs.replace(config.routing, shadow=())
     with Router.from_config(msgspec.structs.replace(config, budget=BudgetConfig(), routing=routing)) as router:
         os.nice(_NICE)
+        router.worker.min_publish_interval_s = _PUBLISH_EVERY_S
         del router.encoder  # By far the largest part, and texts do not come here.
         router.worker.start()
         with LearningServer(worker=router.worker, path=Path(path)):
