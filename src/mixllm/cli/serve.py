@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -19,7 +22,12 @@ from mixllm.cli.signals import ended_by_signals
 from mixllm.config import Config
 from mixllm.errors import ConfigError
 
+if TYPE_CHECKING:
+    from mixllm.gateway.learner_process import LearnerProcess
+
 __all__ = ["command", "curl_line"]
+
+_LOG = logging.getLogger(__name__)
 
 _QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "What is 12 times 7?"}]}
 
@@ -30,6 +38,8 @@ _QUESTION = {"model": "mixllm/auto", "messages": [{"role": "user", "content": "W
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of at gateway.port; 0: a free one.")
 @click.option("--workers", type=click.IntRange(1, 32), help="Processes that serve, instead of gateway.workers.")
 @click.option("--inherit", hidden=True, help="What a worker gets from its parent.")
+@click.option("--learner", type=click.Path(path_type=Path), hidden=True, help="Where the process that learns tells it.")
+@click.option("--learn", hidden=True, help="What the process that learns gets from its parent.")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -52,6 +62,8 @@ def command(
     port: int | None,
     workers: int | None,
     inherit: str | None,
+    learner: Path | None,
+    learn: str | None,
     log_level: str,
     log_format: str,
     as_json: bool,
@@ -66,10 +78,14 @@ def command(
         return _with(read_config(config_path), host=host, port=port, workers=workers)
 
     config = read()
+    from mixllm.gateway.learner_process import learn_apart
     from mixllm.gateway.log_format import set_up_log
-    from mixllm.gateway.serve import serve  # takes a second; a faulty file is told at once
 
     set_up_log(level=log_level, form="json" if log_format == "json" else "text")
+    if learn is not None:
+        learn_apart(config, inherited=learn)
+        return
+    from mixllm.gateway.serve import serve  # takes a second; a faulty file is told at once
 
     def say(url: str) -> None:
         shown = reachable(url)
@@ -81,16 +97,48 @@ def command(
         else:
             print_line(f"MixLLM listens on {shown}. Try: {attempt}")
 
+    options = ("-c", str(config_path), "--log-level", log_level, "--log-format", log_format)
     if inherit is not None:
-        _work(config, inherit, read_again=read)
+        _work(config, inherit, read_again=read, learner=learner)
     elif config.gateway.workers > 1:
-        _supervise(config, config_path, logging=("--log-level", log_level, "--log-format", log_format), say=say)
+        _supervise(config, options, say=say)
     else:
-        with ended_by_signals():
-            serve(config, on_ready=say, read_again=read)
+        with ended_by_signals(), _learning(config, options) as beside:
+            serve(
+                config,
+                on_ready=lambda url: _begin(beside, say, url),
+                read_again=read,
+                learner=None if beside is None else beside.path,
+            )
 
 
-def _supervise(config: Config, config_path: Path, *, logging: tuple[str, ...], say: Callable[[str], None]) -> None:
+@contextmanager
+def _learning(config: Config, options: Sequence[str]) -> Iterator[LearnerProcess | None]:
+    """Have a process of its own for learning ready while the context is open, where that is wanted."""
+    from mixllm.gateway.learner_process import LearnerProcess, learns_apart
+
+    if not learns_apart(config):
+        yield None
+        return
+    try:
+        beside = LearnerProcess(lambda given: [sys.executable, "-m", "mixllm", "serve", *options, "--learn", given])
+    except OSError as error:
+        if config.learning.process:
+            raise ConfigError(f"learning.process: there is no place for its socket: {error}.") from error
+        _LOG.warning("every process of the gateway learns for itself: there is no place for a socket: %s", error)
+        yield None
+        return
+    with beside:
+        yield beside
+
+
+def _begin(beside: LearnerProcess | None, say: Callable[[str], None], url: str) -> None:
+    if beside is not None:
+        beside.start()  # Not before: it must not make the others' start slower.
+    say(url)
+
+
+def _supervise(config: Config, options: Sequence[str], *, say: Callable[[str], None]) -> None:
     """Run the workers until told to stop."""
     from mixllm.gateway.access import check_exposure
     from mixllm.gateway.keys import key_ring
@@ -104,17 +152,24 @@ def _supervise(config: Config, config_path: Path, *, logging: tuple[str, ...], s
         raise ConfigError("gateway.workers: several processes need a store that they share. Set store.kind: sqlite.")
     check_exposure(place.host, key_ring(place, os.environ))
 
-    def line(inheritance: Inheritance) -> list[str]:
-        options = ["-c", str(config_path), "--host", place.host, "--workers", str(place.workers)]
-        return [sys.executable, "-m", "mixllm", "serve", *options, *logging, "--inherit", str(inheritance)]
+    with listen(place.host, place.port) as listener, _learning(config, options) as beside:
 
-    with listen(place.host, place.port) as listener:
-        code = run_workers(line, listener=listener, count=place.workers, on_ready=lambda: say(url_of(listener)))
+        def line(inheritance: Inheritance) -> list[str]:
+            told = () if beside is None else ("--learner", str(beside.path))
+            own = ("--host", place.host, "--workers", str(place.workers), "--inherit", str(inheritance))
+            return [sys.executable, "-m", "mixllm", "serve", *options, *own, *told]
+
+        code = run_workers(
+            line,
+            listener=listener,
+            count=place.workers,
+            on_ready=lambda: _begin(beside, say, url_of(listener)),
+        )
     if code:
         sys.exit(code)
 
 
-def _work(config: Config, inherit: str, *, read_again: Callable[[], Config]) -> None:
+def _work(config: Config, inherit: str, *, read_again: Callable[[], Config], learner: Path | None) -> None:
     """Serve as one of several workers."""
     from mixllm.gateway.serve import serve
     from mixllm.gateway.workers import Inheritance
@@ -123,7 +178,7 @@ def _work(config: Config, inherit: str, *, read_again: Callable[[], Config]) -> 
     with ended_by_signals():
         inheritance.end_with_parent()
         listener = socket.socket(fileno=inheritance.listener)
-        serve(config, on_ready=inheritance.say_ready, listener=listener, read_again=read_again)
+        serve(config, on_ready=inheritance.say_ready, listener=listener, read_again=read_again, learner=learner)
 
 
 def curl_line(url: str, *, key: bool, pool: bool) -> str:

@@ -332,6 +332,8 @@ class LearningConfig(Section, frozen=True, kw_only=True):
 
     Parameters
     ----------
+    process
+        Whether a process of its own learns for the gateway and all its workers; None: where system and store allow it.
     checkpoint_interval_s
         How often learned state is kept.
     kept_checkpoints, kept_daily_checkpoints
@@ -349,6 +351,7 @@ class LearningConfig(Section, frozen=True, kw_only=True):
         What is made of feedback.
     """
 
+    process: bool | None = None
     checkpoint_interval_s: float = 30.0
     kept_checkpoints: int = 10
     kept_daily_checkpoints: int = 7

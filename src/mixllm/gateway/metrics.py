@@ -128,18 +128,18 @@ class _RouterState(Collector):
         self.router = router
 
     def collect(self) -> Iterable[Metric]:
-        learner = self.router.learner
+        vitals = self.router.worker.vitals()
         snapshot = self.router.snapshot
         yield GaugeMetricFamily("mixllm_model_version", "Version of the snapshot", value=snapshot.version)
         yield CounterMetricFamily(
             "mixllm_snapshot_swaps", "Snapshots that took the place of another", self.router.swaps
         )
-        yield GaugeMetricFamily("mixllm_learning_position", "Last event learned from", value=learner.position)
-        yield from _learning(self.router.worker.vitals())
+        yield GaugeMetricFamily("mixllm_learning_position", "Last event learned from", value=vitals.position)
+        yield from _learning(vitals)
         yield from store_metrics(self.router.store)
         events = CounterMetricFamily("mixllm_learning_events", "Events seen by the learner", labels=["result"])
         for result in ("outcomes", "feedback", "ignored", "refused"):
-            events.add_metric([result], getattr(learner.counts, result))
+            events.add_metric([result], getattr(vitals, result))
         yield events
         yield from traffic_metrics(self.router)
         judged = GaugeMetricFamily("mixllm_judgements", "Judgements an LLM's quality rests on", labels=["llm"])
@@ -164,7 +164,7 @@ class _RouterState(Collector):
         )
         alarms = CounterMetricFamily("mixllm_drift_alarms", "Changes of quality found", labels=["llm", "direction"])
         last = GaugeMetricFamily("mixllm_drift_last_alarm_seconds", "Unix time of the last one", labels=["llm"])
-        for status in self.router.learner.watch.statuses():
+        for status in self.router.worker.status().drift:
             statistic.add_metric([status.llm], status.statistic)
             alarms.add_metric([status.llm, "fall"], status.falls)
             alarms.add_metric([status.llm, "rise"], status.rises)

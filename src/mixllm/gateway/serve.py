@@ -27,6 +27,7 @@ from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.reload import Reloader
 from mixllm.gateway.tracing import TracedClient, Tracing
 from mixllm.interfaces import LLMClient
+from mixllm.learning.apart import FollowingWorker
 from mixllm.registry import SharedTraffic, can_share
 from mixllm.types import Secret
 
@@ -43,6 +44,7 @@ def serve(
     grace_s: int = 30,
     listener: socket.socket | None = None,
     read_again: Callable[[], Config] | None = None,
+    learner: Path | None = None,
 ) -> None:
     """Run the gateway until it is told to stop (SIGINT, SIGTERM); open streams are finished first.
 
@@ -60,6 +62,8 @@ def serve(
         Where connections are accepted, as a worker gets it from its parent; None listens where `config` says.
     read_again
         Reads the configuration again, on SIGHUP and ``POST /v1/reload``; None: it cannot be.
+    learner
+        The socket of the process that learns; None: this one does.
 
     Raises
     ------
@@ -74,6 +78,8 @@ def serve(
         Router.from_config(config, environ=environ) as router,
         _sharing(config, router),
     ):
+        if learner is not None:
+            router.worker = FollowingWorker(worker=router.worker, path=learner)
         tracing = None if config.telemetry.otlp_endpoint is None else Tracing(config.telemetry)
         client = _client(config, environ, config.secrets(), tracing)
         # A client of its own: no literal key of the pool is known to it, whatever an LLM of the pool is called.

@@ -221,7 +221,7 @@ class Learner:
                 embedding=self._maker.embedding,
                 last=self._last_banks,
             )
-            quality_base, length_base = self._base_banks(names)
+            quality_base, length_base = self.base_banks(names)
             return Snapshot(
                 version=self._version,
                 position=self._position,
@@ -234,7 +234,7 @@ class Learner:
                 latency=tuple(
                     self._models[name].latency.forecast(max_in_flight=self._specs[name].max_in_flight) for name in names
                 ),
-                pace=PaceBank([self._models[name].pace for name in names]),
+                pace=PaceBank.stack([self._models[name].pace for name in names]),
                 judgements=tuple(self._models[name].quality.observations for name in names),
                 answers=tuple(self._models[name].length.observations for name in names),
                 newcomer=tuple(name in self._newcomers for name in names),
@@ -456,8 +456,8 @@ class Learner:
             self._scale.add(outcome, tokens_in=event.tokens_in, price=price, reference=self._reference_price)
         self.counts.outcomes += 1
 
-    def _base_banks(self, names: list[str]) -> tuple[FrozenBank | None, FrozenBank | None]:
-        """Return the bases of the pool, which change only when the pool does."""
+    def base_banks(self, names: list[str]) -> tuple[FrozenBank | None, FrozenBank | None]:
+        """Return the bases of LLMs, of quality and of length; kept, for they change only when the pool does."""
         if self.bases is None:
             return None, None
         if self._frozen[0] != names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -16,6 +16,7 @@ from mixllm.learning.checkpoint import Checkpoint
 from mixllm.learning.learner import Learner
 from mixllm.learning.rollback import RolledBack, find_earlier, keep_earlier
 from mixllm.learning.snapshot import Snapshot
+from mixllm.learning.status import LearnerStatus
 from mixllm.learning.vitals import Vitals
 from mixllm.types import LearnedState, LearningEvent, PlacedChange, PoolChange
 from mixllm.units import non_negative, positive
@@ -27,6 +28,10 @@ _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
 _BATCH_EVENTS = 512
 _IDLE_WAIT_S = 0.5
+_SNAPSHOT_SHARE = 0.05
+"""Snapshots may take this share of the time, as long as they are not further apart for it than `_LOADED_WAIT_S`."""
+
+_LOADED_WAIT_S = 0.25
 
 
 class LearningWorker:
@@ -92,6 +97,7 @@ class LearningWorker:
         self._change = self._heard_change = 0  # Numbers: of the last change that was made, and that was read.
         self._first_change = 0  # Up to here they were there before the start.
         self._kept_version = self._others_version = 0
+        self._snapshot_took_s = 0.0
 
     @property
     def running(self) -> bool:
@@ -99,22 +105,18 @@ class LearningWorker:
         thread = self._thread
         return thread is not None and thread.is_alive()
 
-    def vitals(self) -> Vitals:
-        """Return whether learning is really happening; asks the store, and does without where it does not answer."""
-        counts, position = self.learner.counts, self.learner.position
-        newest, waiting = self._waiting(position)
-        now_s = self.clock.time_s()
-        waiting_s = max(0.0, now_s - waiting[0].created_at_s) if waiting else 0.0
-        idle_s = max(0.0, self.clock.monotonic_s() - self._learned_at_s)
-        return Vitals(
-            running=self.running,
-            position=position,
-            newest_event=newest,
-            waiting_s=waiting_s,
-            idle_s=idle_s,
-            learned_age_s=None if counts.newest_s is None else max(0.0, now_s - counts.newest_s),
-            # Where old events are learned again, as after a rollback, they are old and yet nothing stalls.
-            stalled=min(waiting_s, idle_s) > self.stalled_after_s,
+    @property
+    def change(self) -> int:
+        """Number of the last change of the pool that was made."""
+        return self._change
+
+    def status(self) -> LearnerStatus:
+        """Return how far learning is; asks nobody."""
+        counts = self.learner.counts
+        return LearnerStatus(
+            position=self.learner.position,
+            idle_s=max(0.0, self.clock.monotonic_s() - self._learned_at_s),
+            newest_s=counts.newest_s,
             outcomes=counts.outcomes,
             feedback=counts.feedback,
             ignored=counts.ignored,
@@ -122,8 +124,38 @@ class LearningWorker:
             untaught=counts.untaught,
             refused_share=counts.refused_share,
             quarantined=dict(self._quarantined),
+            drift=tuple(self.learner.watch.statuses()),
+        )
+
+    def vitals(self) -> Vitals:
+        """Return whether learning is really happening; asks the store, and does without where it does not answer."""
+        status = self.status()
+        newest, waiting = self._waiting(status.position)
+        now_s = self.clock.time_s()
+        waiting_s = max(0.0, now_s - waiting[0].created_at_s) if waiting else 0.0
+        return Vitals(
+            running=self.running,
+            position=status.position,
+            newest_event=newest,
+            waiting_s=waiting_s,
+            idle_s=status.idle_s,
+            learned_age_s=None if status.newest_s is None else max(0.0, now_s - status.newest_s),
+            # Where old events are learned again, as after a rollback, they are old and yet nothing stalls.
+            stalled=min(waiting_s, status.idle_s) > self.stalled_after_s,
+            outcomes=status.outcomes,
+            feedback=status.feedback,
+            ignored=status.ignored,
+            refused=status.refused,
+            untaught=status.untaught,
+            refused_share=status.refused_share,
+            quarantined=status.quarantined,
             store=self.store.health(),
         )
+
+    def look(self) -> None:
+        """Look now whether other processes have written into the store, and have the background learn it."""
+        with suppress(StoreError):  # The thread meets the same fault, and says so.
+            self.store.wait_for_events(self.learner.position, change=self._change, timeout_s=0.0)
 
     def _waiting(self, position: int) -> tuple[int, Sequence[LearningEvent]]:
         """Return the newest event of the store, and the next one to learn from, if there is one."""
@@ -183,8 +215,9 @@ class LearningWorker:
             finally:
                 # Also where the store failed in between: what was learned until then would otherwise wait for more.
                 if (position, change) != (self.learner.position, self._change):
-                    self._learned_at_s = self.clock.monotonic_s()
+                    started_s = self._learned_at_s = self.clock.monotonic_s()
                     self.publish(self.learner.snapshot())
+                    self._snapshot_took_s = self.clock.monotonic_s() - started_s
         return learned
 
     @contextmanager
@@ -357,6 +390,12 @@ class LearningWorker:
     def _checkpoint_due(self) -> bool:
         return self.clock.monotonic_s() - self._checkpointed_at_s >= self.checkpoint_interval_s
 
+    def _pause_s(self, took_s: float) -> float:
+        """Return how long to leave what comes next to the next snapshot, after learning and one that took so long."""
+        seldom_s = min(self._snapshot_took_s / _SNAPSHOT_SHARE, _LOADED_WAIT_S)
+        # With a thousand LLMs a snapshot takes a while: at least half the time is left to requests.
+        return min(max(self.min_publish_interval_s, seldom_s, took_s), _IDLE_WAIT_S)
+
     def _set_aside(self, version: int, error: StateError, *, quarantine: bool) -> None:
         """Leave out an unusable checkpoint, and say what can be done about it."""
         if isinstance(error, NewerStateError | OtherFeaturesError):
@@ -381,9 +420,7 @@ class LearningWorker:
                 if self.store.wait_for_events(self.learner.position, change=self._change, timeout_s=_IDLE_WAIT_S):
                     started_s = self.clock.monotonic_s()
                     self.catch_up()
-                    # With a thousand LLMs a snapshot takes a while: at least half the time is left to requests.
-                    took_s = self.clock.monotonic_s() - started_s
-                    self._stop.wait(min(max(self.min_publish_interval_s, took_s), _IDLE_WAIT_S))
+                    self._stop.wait(self._pause_s(self.clock.monotonic_s() - started_s))
                 if self._checkpoint_due() and not self._kept_by_others():
                     self.checkpoint()
                 waits_for_store = False

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from heapq import heappush, heappushpop
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -205,6 +206,31 @@ class FrozenDensity:
         middle, tail = (float(np.quantile(anomalies, share)) for share in (0.5, _TAIL))
         self._scales: tuple[float, ...] = (*means.tolist(), *(1.0 / scales).tolist())
         self._tail, self._steepness = tail, _STEEPNESS / max(tail - middle, _SMALLEST_SPREAD)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything that `from_arrays` needs; for one that scores, whose weight is above 0."""
+        numbers = (self.tags, self.queries, self._length, self.weight, self._tail, self._steepness, *self._scales)
+        return {"product": self._product, "squares": self._squares, "numbers": np.array(numbers, np.float64)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return what scores as the one that gave `arrays`.
+
+        Raises
+        ------
+        StateError
+            Where they do not fit together.
+        """
+        made = cls.__new__(cls)
+        try:
+            tags, queries, length, weight, tail, steepness, *scales = arrays["numbers"].tolist()
+            # Its own attributes, as `__init__` sets them.
+            vars(made).update(tags=int(tags), queries=int(queries), weight=weight, _length=int(length))
+            vars(made).update(_product=arrays["product"], _squares=arrays["squares"])
+        except (KeyError, ValueError) as error:
+            raise StateError(f"A density's arrays do not fit together ({error}). Learn it again.") from error
+        vars(made).update(_tail=tail, _steepness=steepness, _scales=tuple(scales))
+        return made
 
     def score(self, features: FloatArray) -> float:
         """Return how far outside a query lies, from 0 to 1, by its features, shape (D,)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +34,23 @@ class PaceBank:
 
     Parameters
     ----------
-    models
-        K models of the log pace over z, shape (D,).
+    means
+        Weights of the log pace over z, shape (K, D).
     """
 
-    def __init__(self, models: Sequence[BayesianLinear]) -> None:
-        self._count = len(models)
-        means = np.array([model.mean for model in models], np.float32)
-        self._mean_rows = whole_blocks(means) if models else means.reshape(0, 0)
+    def __init__(self, means: NDArray[np.float32]) -> None:
+        self._count = len(means)
+        self._mean_rows = whole_blocks(means) if self._count else means.reshape(0, 0)
+
+    @property
+    def means(self) -> NDArray[np.float32]:
+        """The weights, shape (K, D)."""
+        return self._mean_rows[: self._count]
+
+    @classmethod
+    def stack(cls, models: Sequence[BayesianLinear]) -> Self:
+        """Freeze K models of the log pace over z, shape (D,)."""
+        return cls(np.array([model.mean for model in models], np.float32))
 
     def predict(self, features: FloatArray) -> NDArray[np.float64]:
         """Return each LLM's pace at `features`, shape (D,); they have shape (K,), and 1 is usual."""
