@@ -24,11 +24,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"The headers are longer than {MAX_HEAD_BYTES} bytes.")
 
-    def on_message_begin(self) -> None:
-        """Begin to count."""
-        super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
-
     def on_headers_complete(self) -> None:
         """Stop counting."""
         self._in_head = False

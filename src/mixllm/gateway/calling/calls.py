@@ -285,4 +285,4 @@ class Calls:
 
 
 def _header_safe(text: str) -> str:
-    return text.encode("ascii", "replace").decode("ascii")
+    return text if text.isascii() else text.encode("ascii", "replace").decode("ascii")
