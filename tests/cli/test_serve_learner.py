@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from tests.cli.running import LIMIT_S, Serving, invoke, pool_config, refusal
 from tests.gateway.running import ask
+from tests.postgres_server import Server
 
 from mixllm.playback import PlaybackServer
+from mixllm.store import PostgresStore
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="children of a process are looked up as Linux tells them"
@@ -90,6 +92,22 @@ def test_one_process_learns_for_all_and_ends_last(pool: PlaybackServer, tmp_path
         assert not alive(child)
     assert "Traceback" not in gateway.stderr
     assert position(tmp_path / "m.db") == 14, "also what was said last is learned and kept"
+
+
+def test_it_learns_from_postgresql_too(pool: PlaybackServer, tmp_path: Path, postgres: Server) -> None:
+    schema, spool = postgres.schema(), str(tmp_path / "spool")
+    store = {"kind": "postgres", "url": postgres.url, "schema": schema, "spool": spool}
+    path = pool_config(pool, tmp_path / "m.yaml", store=store)
+    with Serving(["serve", "-c", str(path), "--workers", "2"]) as gateway:
+        child = learner(gateway.said["pid"])
+        for number in range(6):
+            judge(gateway.url, f"question {number}")
+        assert eventually(lambda: {judgements(gateway.url) for _ in range(8)} == {6.0})
+        assert gateway.end(signal.SIGTERM) == 0
+        assert not alive(child)
+    assert "Traceback" not in gateway.stderr
+    with closing(PostgresStore(url=postgres.url, schema=schema, spool=Path(spool))) as kept:
+        assert [state.position for state in kept.states()][-1:] == [12]
 
 
 def test_one_that_dies_is_started_again_and_requests_never_notice(pool: PlaybackServer, tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mixllm.errors import ConflictingEventError, StoreError, UnknownDecisionError
-from mixllm.store.intake import Command, Item, QueuedFeedback
+from mixllm.store.intake import Awaited, Command, Fact, Item, QueuedFeedback
 from mixllm.store.rows import (
     ENCODING_FAULTS,
     decision_row,
@@ -38,6 +38,25 @@ SELECT 'outcome', ?, coalesce(?, llm), ?, ?, ?, ?, ?, ?, ?, ?, decision_id, key_
 FROM decisions WHERE decision_id = ?
 ON CONFLICT (kind, event_id) DO NOTHING
 """
+
+_TOGETHER = 16
+"""Rows of one statement where many decisions or outcomes come at once: each statement is a wait for other threads."""
+
+_ROWS = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * _TOGETHER)
+
+_INSERT_DECISIONS = _INSERT_DECISION.replace("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _ROWS)
+
+# CROSS JOIN fixes the order of the loops: along the outcomes, which so get their seq in their order.
+_INSERT_OUTCOMES = f"""
+INSERT INTO events
+    (kind, event_id, llm, created_at_s, body, status, attempt, tokens_in, tokens_out, cost_usd, latency_s, decision_id,
+     key_id)
+SELECT 'outcome', o.column1, coalesce(o.column2, d.llm), o.column3, o.column4, o.column5, o.column6, o.column7,
+    o.column8, o.column9, o.column10, d.decision_id, d.key_id
+FROM (VALUES {_ROWS}) AS o CROSS JOIN decisions AS d ON d.decision_id = o.column11
+WHERE true
+ON CONFLICT (kind, event_id) DO NOTHING
+"""  # noqa: S608 -- question marks alone
 
 # The LLM that answered is looked up here, once, so that an event reads the same for ever.
 _INSERT_FEEDBACK = """
@@ -108,8 +127,11 @@ def write_batch(connection: sqlite3.Connection, items: Sequence[Item]) -> Writte
     written = Written()
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for item in items:
-            _write(connection, item, written)
+        for facts, awaited in _stretches(items):
+            _write_all(connection, [item for item in facts if isinstance(item, DecisionRecord)], written)
+            _write_all(connection, [item for item in facts if isinstance(item, OutcomeEvent)], written)
+            if awaited is not None:
+                _write(connection, awaited, written)
         if written.decisions or written.outcomes or written.feedback:
             connection.execute(_ADD_TOTALS, (written.decisions, written.outcomes, written.feedback))
         connection.execute("COMMIT")
@@ -118,6 +140,60 @@ def write_batch(connection: sqlite3.Connection, items: Sequence[Item]) -> Writte
             connection.execute("ROLLBACK")
         raise
     return written
+
+
+def _stretches(items: Sequence[Item]) -> Iterator[tuple[list[Fact], Awaited | None]]:
+    """Yield decisions and outcomes, as many as may be written in any order of the two kinds, and what comes after them.
+
+    A decision that comes after an outcome of it stays there: that outcome was of an unknown decision.
+    """
+    facts: list[Fact] = []
+    answered: set[str] = set()
+    for item in items:
+        if isinstance(item, Awaited):
+            yield facts, item
+            facts, answered = [], set()
+            continue
+        if isinstance(item, OutcomeEvent):
+            answered.add(item.decision_id)
+        elif item.decision.decision_id in answered:
+            yield facts, None
+            facts, answered = [], set()
+        facts.append(item)
+    yield facts, None
+
+
+def _write_all(
+    connection: sqlite3.Connection, items: Sequence[DecisionRecord] | Sequence[OutcomeEvent], written: Written
+) -> None:
+    """Write items of one kind, in order: many together, and those among which one cannot be kept one by one."""
+    for start in range(0, len(items), _TOGETHER):
+        group = items[start : start + _TOGETHER]
+        if len(group) < _TOGETHER or not _write_together(connection, group, written):
+            for item in group:
+                _write(connection, item, written)
+
+
+def _write_together(
+    connection: sqlite3.Connection, group: Sequence[DecisionRecord] | Sequence[OutcomeEvent], written: Written
+) -> bool:
+    """Write a whole group in one statement; False where that cannot be done, and nothing is written."""
+    values: list[object] = []
+    try:
+        for item in group:
+            values += decision_row(item) if isinstance(item, DecisionRecord) else outcome_row(item)
+        decisions = isinstance(group[0], DecisionRecord)
+        cursor = connection.execute(_INSERT_DECISIONS if decisions else _INSERT_OUTCOMES, values)
+    except _ITEM_FAULTS:
+        return False
+    added = cursor.rowcount
+    written.dropped += len(group) - added
+    if decisions:
+        written.decisions += added
+    elif added:
+        written.outcomes += added
+        written.last_seq = cursor.lastrowid or 0
+    return True
 
 
 def _write(connection: sqlite3.Connection, item: Item, written: Written) -> None:

@@ -40,6 +40,7 @@ __all__ = ["FollowingWorker"]
 _LOG = logging.getLogger(__name__)
 _AGAIN_S = 0.1
 _IDLE_WAIT_S = 0.5
+_LOOK_EVERY_S = 0.05
 _PAGE_EVENTS = 512
 _BORNE_S = 60.0
 """So long the process that learns may be away, e.g. because it starts again, before learning counts as not running."""
@@ -279,7 +280,7 @@ class FollowingWorker(LearningWorker):
                 if self.store.wait_for_events(self._seen, timeout_s=_IDLE_WAIT_S):
                     self._look()
                     self._observe_all()
-                    self._stop.wait(self.min_publish_interval_s)
+                    self._stop.wait(max(self.min_publish_interval_s, _LOOK_EVERY_S))
             except StoreClosedError:
                 return
             except StoreError:  # The other process meets the same fault, and says so.
