@@ -16,6 +16,7 @@ from mixllm.types import (
     Feedback,
     FeedbackReceipt,
     Forecast,
+    KeptStart,
     LearnedState,
     LearningEvent,
     LLMSpec,
@@ -37,6 +38,7 @@ __all__ = [
     "Policy",
     "Predictor",
     "Projection",
+    "StartKeeper",
     "Store",
     "Tagger",
     "UpstreamReply",
@@ -263,6 +265,17 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Flush and release everything; further calls raise `StoreClosedError`."""
+
+
+@runtime_checkable
+class StartKeeper(Protocol):
+    """A store that can be away when a router starts, and keeps on this machine what that start reads."""
+
+    def keep_start(self, start: KeptStart) -> None:
+        """Keep `start` on this machine, in the place of what is older; never raises because a disk does not take it."""
+
+    def kept_start(self) -> KeptStart | None:
+        """Return what was kept, where the store was away when it was opened; None where it is to be read itself."""
 
 
 class UpstreamReply(Value, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,12 @@ from typing import TypeVar
 from mixllm.errors import NewerStateError, OtherFeaturesError, StateError, StoreClosedError, StoreError
 from mixllm.interfaces import Clock, Store
 from mixllm.learning.checkpoint import Checkpoint
+from mixllm.learning.kept_starts import KeptStarts
 from mixllm.learning.learner import Learner
 from mixllm.learning.rollback import RolledBack, find_earlier, keep_earlier
 from mixllm.learning.snapshot import Snapshot
 from mixllm.learning.vitals import Vitals
-from mixllm.types import LearnedState, LearningEvent, PlacedChange, PoolChange
+from mixllm.types import KeptStart, LearnedState, LearningEvent, PlacedChange, PoolChange
 from mixllm.units import non_negative, positive
 
 __all__ = ["LearningWorker"]
@@ -60,6 +62,8 @@ class LearningWorker:
     make_change
         Called with each change of the pool that the store tells of, whoever made it, and whether it came after the
         start; None: the pool does not change.
+    starts
+        Has what a start without the store needs kept.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class LearningWorker:
         self.min_publish_interval_s = non_negative("min_publish_interval_s", min_publish_interval_s)
         self.checkpoint_interval_s = positive("checkpoint_interval_s", checkpoint_interval_s)
         self.stalled_after_s = positive("stalled_after_s", stalled_after_s)
+        self.starts = KeptStarts(store=store, clock=clock, interval_s=self.checkpoint_interval_s)
         self._turn = threading.Lock()
         self._starting = threading.Lock()
         self._stop = threading.Event()
@@ -91,6 +96,7 @@ class LearningWorker:
         self._quarantined: dict[int, str] = {}
         self._change = self._heard_change = 0  # Numbers: of the last change that was made, and that was read.
         self._first_change = 0  # Up to here they were there before the start.
+        self._away_since_s = -math.inf  # Where it began without the store: changes from before that are no news either.
         self._kept_version = self._others_version = 0
 
     @property
@@ -135,14 +141,30 @@ class LearningWorker:
         except StoreError:
             return position, ()
 
-    def restore(self, *, quarantine: bool = True) -> None:
+    def restore(self, *, quarantine: bool = True) -> KeptStart | None:
         """Load the newest usable checkpoint, then learn what came after it.
+
+        Where the store is away and has kept something for that, begin with it: the events after it are learned when
+        the store is back, each once, as they would have been without the outage.
 
         Parameters
         ----------
         quarantine
             Whether unusable ones are marked in the store, so that they are kept and not tried again.
+
+        Returns
+        -------
+        What the store had kept for a start without it; None where it was read itself.
+
+        Raises
+        ------
+        StateError
+            Where what was kept does not fit.
         """
+        kept = self.starts.found()
+        if kept is not None:
+            self._begin_with(kept)
+            return kept
         self._first_change = max((placed.number for placed in self._changes_after(0)), default=0)
         self._others_version = max((info.version for info in self.store.states()), default=0)
         self.learner.advance_version(self._others_version)
@@ -161,6 +183,12 @@ class LearningWorker:
             break
         self._make_changes_until(self.learner.position)
         self.catch_up()
+        return None
+
+    def keep_start(self) -> None:
+        """Keep what a start without the store needs, where the store takes that."""
+        with self._turn:
+            self.starts.keep(self.learner.checkpoint, change=self._change)
 
     def catch_up(self) -> int:
         """Learn every durable event now, and make every change of the pool; publish if there was any.
@@ -285,6 +313,22 @@ class LearningWorker:
             self._heard_change = max(self._heard_change, changes[-1].number)
         return learned
 
+    def _begin_with(self, kept: KeptStart) -> None:
+        """Know what `kept` tells, and nothing else until the store is back."""
+        self._away_since_s = self.clock.time_s()
+        self._first_change = kept.change
+        for placed in kept.changes:
+            self._make(placed)
+        self._change = kept.change
+        try:
+            self.learner.restore(Checkpoint.from_bytes(kept.state.payload))
+        except StateError as error:
+            raise StateError(
+                f"The store is away, and what was kept of it on this machine cannot be used: {error} Or start when the "
+                "store is back."
+            ) from error
+        self.publish(self.learner.snapshot())
+
     def _learn(self, events: Sequence[LearningEvent]) -> int:
         if not events:
             return 0
@@ -295,7 +339,9 @@ class LearningWorker:
 
     def _make(self, placed: PlacedChange) -> None:
         if self.make_change is not None:
-            self.make_change(placed.change, placed.number > self._first_change)
+            live = placed.number > self._first_change and placed.change.created_at_s > self._away_since_s
+            self.make_change(placed.change, live)
+        self.starts.note(placed)
         self._change = placed.number
 
     def _make_changes_until(self, position: int) -> None:
@@ -384,6 +430,8 @@ class LearningWorker:
                     # With a thousand LLMs a snapshot takes a while: at least half the time is left to requests.
                     took_s = self.clock.monotonic_s() - started_s
                     self._stop.wait(min(max(self.min_publish_interval_s, took_s), _IDLE_WAIT_S))
+                if self.starts.due(change=self._change, position=self.learner.position):
+                    self.keep_start()
                 if self._checkpoint_due() and not self._kept_by_others():
                     self.checkpoint()
                 waits_for_store = False

@@ -35,6 +35,7 @@ from mixllm.types import (
     Outcome,
     OutcomeEvent,
     Query,
+    Spending,
     StoredDecision,
     TagWeight,
 )
@@ -173,10 +174,15 @@ class RouterCore(RoutedPool):
             stalled_after_s=stalled_after_s,
         )
         self.worker.make_change = self._make_change
-        self.worker.restore(quarantine=quarantine)
+        kept = self.worker.restore(quarantine=quarantine)
         if budget is not None:
-            budget.open(store, until_seq=learner.position)
-            self.worker.observe = budget.charge
+            if kept is None:
+                budget.open(store, until_seq=learner.position)
+            else:
+                budget.take_over(kept.spending or Spending(since_s=0.0, until_seq=learner.position, usd={}))
+            self.worker.observe, self.worker.starts.spending = budget.charge, budget.spending
+        if quarantine:  # Who may write into the store keeps a copy too.
+            self.worker.keep_start()
         self._snapshot = learner.snapshot()
 
     # ---- decide ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,15 @@ from mixllm.types.forecast import Estimate, Forecast, Hold
 from mixllm.types.llm import LLMSpec, Price
 from mixllm.types.outcome import Outcome, OutcomeEvent, OutcomeStatus
 from mixllm.types.query import Query, WarmPrefix
-from mixllm.types.stored import LearnedState, PlacedChange, PoolChange, StateInfo, StoreHealth
+from mixllm.types.stored import (
+    KeptStart,
+    LearnedState,
+    PlacedChange,
+    PoolChange,
+    Spending,
+    StateInfo,
+    StoreHealth,
+)
 from mixllm.types.values import (
     IMPLICIT_SOURCES,
     JUDGE_SOURCE,
@@ -40,6 +48,7 @@ __all__ = [
     "Forecast",
     "Hold",
     "Ineligible",
+    "KeptStart",
     "LLMSpec",
     "LearnedState",
     "LearningEvent",
@@ -52,6 +61,7 @@ __all__ = [
     "Query",
     "Secret",
     "ShadowChoice",
+    "Spending",
     "StateInfo",
     "StoreHealth",
     "StoredDecision",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mixllm.types.llm import LLMSpec
 from mixllm.types.values import Value
 
-__all__ = ["LearnedState", "PlacedChange", "PoolChange", "StateInfo", "StoreHealth"]
+__all__ = ["KeptStart", "LearnedState", "PlacedChange", "PoolChange", "Spending", "StateInfo", "StoreHealth"]
 
 
 class LearnedState(Value, frozen=True, kw_only=True):
@@ -109,3 +109,42 @@ class PlacedChange(Value, frozen=True, kw_only=True):
     number: int
     after_seq: int
     change: PoolChange
+
+
+class Spending(Value, frozen=True, kw_only=True):
+    """What the events of a budget's period have cost.
+
+    Parameters
+    ----------
+    since_s
+        Unix time at which the period began.
+    until_seq
+        `LearningEvent.seq` of the last event that is counted.
+    usd
+        Measured cost by key.
+    """
+
+    since_s: float
+    until_seq: int
+    usd: dict[str, float]
+
+
+class KeptStart(Value, frozen=True, kw_only=True):
+    """What a start reads from the store, as of one event: for a start while the store is away.
+
+    Parameters
+    ----------
+    state
+        Everything learned up to its position.
+    change
+        Number of the last change of the pool that was made by then.
+    changes
+        The newest change of each LLM that ever changed, in order, up to `change`.
+    spending
+        What the budget's period had cost; None where there was no budget.
+    """
+
+    state: LearnedState
+    change: int
+    changes: tuple[PlacedChange, ...] = ()
+    spending: Spending | None = None

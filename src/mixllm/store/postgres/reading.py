@@ -16,6 +16,7 @@ __all__ = [
     "read_decisions",
     "read_ends",
     "read_events",
+    "read_log_id",
     "read_placed_changes",
     "read_pool_changes",
     "read_spent_usd",
@@ -96,6 +97,12 @@ def read_ends(connection: Connection) -> tuple[int, int]:
     """Return the `seq` of the newest event and the number of the newest change of the pool; 0 where there is none."""
     ((seq, number),) = _rows(connection, "SELECT last_seq, last_change FROM totals")
     return int(seq), int(number)
+
+
+def read_log_id(connection: Connection) -> str:
+    """Return which log of events this is: another database, also of the same name, has another."""
+    ((log_id,),) = _rows(connection, "SELECT log_id FROM totals")
+    return str(log_id)
 
 
 def read_spent_usd(connection: Connection, *, since_s: float, until_seq: int | None) -> dict[str, float]:
