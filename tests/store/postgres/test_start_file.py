@@ -123,9 +123,7 @@ def test_the_copy_of_another_database_is_not_read(tmp_path: Path) -> None:
     assert other.read() is None, "also where the names of the files are the same by chance"
 
 
-def test_a_copy_beyond_the_bound_is_neither_written_nor_read(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_copy_beyond_the_bound_is_neither_written_nor_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     small = file_in(tmp_path, max_bytes=400)
     small.write(start(payload=bytes(1000)), log_id="log")
     assert not small.exists()

@@ -126,4 +126,3 @@ def _asked(database: Database) -> Opened:
 
 def _is_away(error: StoreError) -> bool:
     return isinstance(error.__cause__, psycopg.OperationalError)
-
