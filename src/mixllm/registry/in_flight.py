@@ -26,12 +26,15 @@ class CallUnderWay:
         When it was decided, on the monotonic clock.
     tokens
         How many tokens it is expected to use.
+    in_flight
+        Calls to the LLM that were under way when it began; None: those that its decision counted.
     """
 
     llm: str
     key_id: str
     started_s: float
     tokens: float = 0.0
+    in_flight: int | None = None
 
 
 class InFlight:
@@ -52,7 +55,9 @@ class InFlight:
         self._calls: OrderedDict[str, CallUnderWay] = OrderedDict()
         self._counts: dict[str, int] = {}
 
-    def start(self, decision_id: str, llm: str, *, key_id: str = "", tokens: float = 0.0) -> None:
+    def start(
+        self, decision_id: str, llm: str, *, key_id: str = "", tokens: float = 0.0, in_flight: int | None = None
+    ) -> None:
         """Count a call to `llm`, asked for by `key_id`; one that is already counted moves there."""
         now_s = self.clock.monotonic_s()
         with self._lock:
@@ -60,7 +65,9 @@ class InFlight:
             known = self._calls.pop(decision_id, None)
             if known is not None:
                 self._release(known.llm)
-            self._calls[decision_id] = CallUnderWay(llm=llm, key_id=key_id, started_s=now_s, tokens=tokens)
+            self._calls[decision_id] = CallUnderWay(
+                llm=llm, key_id=key_id, started_s=now_s, tokens=tokens, in_flight=in_flight
+            )
             self._counts[llm] = self._counts.get(llm, 0) + 1
 
     def finish(self, decision_id: str) -> CallUnderWay | None:

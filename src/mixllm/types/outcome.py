@@ -49,6 +49,9 @@ class Outcome(Value, frozen=True, kw_only=True):
         What went wrong, without secrets and prompts.
     key_id
         Whom the call is charged to (see `Query`); the router fills it in.
+    in_flight
+        Calls to its LLM that were under way when it began; None takes the decision's, which counted those of the LLM
+        that was chosen. The router fills it in where another LLM took the call.
     """
 
     llm: str | None = None
@@ -66,10 +69,11 @@ class Outcome(Value, frozen=True, kw_only=True):
     attempt: int = 0
     error: str | None = None
     key_id: str = ""
+    in_flight: int | None = None
 
     def __post_init__(self) -> None:
         check_key_id(self.key_id)
-        for field in ("tokens_in", "tokens_out", "cached_tokens_in", "reasoning_tokens", "attempt"):
+        for field in ("tokens_in", "tokens_out", "cached_tokens_in", "reasoning_tokens", "attempt", "in_flight"):
             count_in_range(field, getattr(self, field), 0)
         count_in_range("choices", self.choices, 1)
         for field in ("cost_usd", "latency_s", "ttft_s"):
