@@ -59,7 +59,7 @@ class SharedLevel:
                 fcntl.lockf(self._rates.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, _LEVEL.size, self._at)
             except BlockingIOError:
                 continue
-            except OSError as error:
+            except (OSError, ValueError) as error:  # The latter where the file is closed.
                 self._fail(error)
                 break
             self._locked = True
@@ -87,10 +87,10 @@ class SharedLevel:
         finally:
             if self._locked:
                 self._locked = False
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ValueError):
                     fcntl.lockf(self._rates.fd, fcntl.LOCK_UN, _LEVEL.size, self._at)
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         if not self._failing:
             self._failing = True
             _LOG.warning("rates of keys are not shared with other processes any more: %s", error)
