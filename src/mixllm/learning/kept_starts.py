@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from mixllm.interfaces import Clock, StartKeeper, Store
 from mixllm.learning.checkpoint import Checkpoint
-from mixllm.types import KeptStart, LearnedState, PlacedChange, Spending
+from mixllm.types import KeptStart, LearnedState, PlacedChange, PoolChange, Spending
 
 __all__ = ["KeptStarts"]
 
@@ -45,7 +45,8 @@ class KeptStarts:
 
     def note(self, placed: PlacedChange) -> None:
         """Take note of a change of the pool that was made: of each LLM the newest is kept."""
-        self._made[placed.change.spec.name] = placed
+        if isinstance(placed.change, PoolChange):
+            self._made[placed.change.spec.name] = placed
 
     def due(self, *, change: int, position: int) -> bool:
         """Return whether it is time to keep what is known at the pool's `change` and at `position`."""

@@ -19,7 +19,7 @@ from mixllm.learning.learner import Learner
 from mixllm.learning.rollback import RolledBack, find_earlier, keep_earlier
 from mixllm.learning.snapshot import Snapshot
 from mixllm.learning.vitals import Vitals
-from mixllm.types import KeptStart, LearnedState, LearningEvent, PlacedChange, PoolChange
+from mixllm.types import KeptStart, LearnedState, LearningEvent, PlacedChange, PoolChange, StateChange
 from mixllm.units import non_negative, positive
 
 __all__ = ["LearningWorker"]
@@ -36,7 +36,8 @@ class LearningWorker:
 
     Live, after a restart and in a test it is the same path: read events after the learner's position, learn, publish.
     An event therefore teaches exactly once, whatever happens in between. Changes of the pool are made at their place
-    among the events, so that all who follow one store know the same.
+    among the events, and so are those of what is known: a rollback or a merge of one is followed by all, each of which
+    takes its checkpoint over and goes on from its position. All who follow one store therefore know the same.
 
     Parameters
     ----------
@@ -95,8 +96,10 @@ class LearningWorker:
         self._checkpointed_at_s = self._learned_at_s = clock.monotonic_s()
         self._quarantined: dict[int, str] = {}
         self._change = self._heard_change = 0  # Numbers: of the last change that was made, and that was read.
+        self._adopted = 0  # The last change of what is known that is part of it.
         self._first_change = 0  # Up to here they were there before the start.
         self._away_since_s = -math.inf  # Where it began without the store: changes from before that are no news either.
+        self._met: PlacedChange | None = None  # The newest change of what is known that comes before a checkpoint.
         self._kept_version = self._others_version = 0
 
     @property
@@ -180,15 +183,19 @@ class LearningWorker:
                 self._set_aside(version, error, quarantine=quarantine)
                 continue
             self._checkpointed_position = state.position
+            self._adopted = checkpoint.adopted
             break
         self._make_changes_until(self.learner.position)
+        if self._met is not None:
+            # Whoever kept the checkpoint may not have followed it yet.
+            self._adopt(self._met)
         self.catch_up()
         return None
 
     def keep_start(self) -> None:
         """Keep what a start without the store needs, where the store takes that."""
         with self._turn:
-            self.starts.keep(self.learner.checkpoint, change=self._change)
+            self.starts.keep(self._known, change=self._change)
 
     def catch_up(self) -> int:
         """Learn every durable event now, and make every change of the pool; publish if there was any.
@@ -222,7 +229,9 @@ class LearningWorker:
             yield
 
     def merge(self, checkpoint: Checkpoint) -> None:
-        """Add what another learner has learned, publish it, and keep a checkpoint: no event tells of it.
+        """Add what another learner has learned, publish it, and keep a checkpoint, which everyone takes over.
+
+        No event tells of it.
 
         Raises
         ------
@@ -234,11 +243,13 @@ class LearningWorker:
         with self._turn:
             before = self.learner.checkpoint()
             self.learner.merge(checkpoint)
-            self._swap_in(before, self.store.save_state)
+            self._swap_in(before, partial(self.store.save_state, announce=True))
+        self.catch_up()
 
     def roll_back(self, to: int | None = None, *, relearn: bool = False) -> RolledBack:
         """Go back to an earlier checkpoint at once; what is known now is kept, in quarantine.
 
+        Everyone who follows the store goes back to it too.
         The pool and its prices stay as they are: only what was learned goes back.
 
         Parameters
@@ -265,8 +276,7 @@ class LearningWorker:
             position = checkpoint.position if relearn else max(self.store.last_seq(), self.learner.position)
             self.learner.restore(replace(checkpoint, position=position))
             done = self._swap_in(before, partial(keep_earlier, self.store, source))
-        if relearn:
-            self.catch_up()
+        self.catch_up()
         return done
 
     def checkpoint(self, *, always: bool = False) -> None:
@@ -307,7 +317,11 @@ class LearningWorker:
             before = [event for event in rest if event.seq <= placed.after_seq]
             learned += self._learn(before)
             rest = rest[len(before) :]
+            position = self.learner.position
             self._make(placed)
+            if self.learner.position != position:
+                rest = []  # They follow another position than the one that is known now.
+                break
         learned += self._learn(rest)
         if changes:
             self._heard_change = max(self._heard_change, changes[-1].number)
@@ -321,7 +335,9 @@ class LearningWorker:
             self._make(placed)
         self._change = kept.change
         try:
-            self.learner.restore(Checkpoint.from_bytes(kept.state.payload))
+            checkpoint = Checkpoint.from_bytes(kept.state.payload)
+            self.learner.restore(checkpoint)
+            self._adopted = checkpoint.adopted
         except StateError as error:
             raise StateError(
                 f"The store is away, and what was kept of it on this machine cannot be used: {error} Or start when the "
@@ -338,22 +354,58 @@ class LearningWorker:
         return learned
 
     def _make(self, placed: PlacedChange) -> None:
-        if self.make_change is not None:
+        if isinstance(placed.change, StateChange):
+            self._adopt(placed)
+        elif self.make_change is not None:
             live = placed.number > self._first_change and placed.change.created_at_s > self._away_since_s
             self.make_change(placed.change, live)
         self.starts.note(placed)
         self._change = placed.number
 
+    def _adopt(self, placed: PlacedChange) -> None:
+        """Take over the checkpoint of a change of what is known, unless it is part of what is known already.
+
+        Whoever announced it does so too: what it learned since is learned again from there.
+        """
+        assert isinstance(placed.change, StateChange)
+        if placed.number <= self._adopted:
+            return
+        version = placed.change.version
+        state = self.store.load_state(version)
+        if state is None:
+            _LOG.error("checkpoint %d, which all routers on this store take over, is not kept any more", version)
+            return
+        try:
+            self.learner.restore(Checkpoint.from_bytes(state.payload))
+        except StateError as error:
+            _LOG.error("checkpoint %d, which all routers on this store take over, cannot be: %s", version, error)
+            return
+        self._adopted = placed.number
+        self._checkpointed_position = state.position
+        _LOG.warning("checkpoint %d is taken over, as it was rolled back to or merged", version)
+
     def _make_changes_until(self, position: int) -> None:
-        """Make the changes that come before the event after `position`, of each LLM the newest; no more is known."""
+        """Make the changes of the pool that come before the event after `position`, of each LLM the newest.
+
+        No more is known of them. The newest of what is known is met, and not made.
+        """
         newest: dict[str, PlacedChange] = {}
+        last = self._change
         for placed in self._changes_after(self._change):
             if placed.after_seq > position:
                 break
+            last = placed.number
+            if isinstance(placed.change, StateChange):
+                self._met = placed
+                continue
             newest.pop(placed.change.spec.name, None)
             newest[placed.change.spec.name] = placed
         for placed in newest.values():
             self._make(placed)
+        self._change = last
+
+    def _known(self) -> Checkpoint:
+        return replace(self.learner.checkpoint(), adopted=self._adopted)
 
     def _changes_after(self, number: int) -> Iterator[PlacedChange]:
         while page := self.store.placed_changes(number):
@@ -366,7 +418,7 @@ class LearningWorker:
         if newest != self._kept_version:
             # Another process has kept one: its version must not name two states.
             self.learner.advance_version(newest + 1)
-        checkpoint = self.learner.checkpoint()
+        checkpoint = self._known()
         saved = save(
             LearnedState(
                 version=checkpoint.version,

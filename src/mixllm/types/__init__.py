@@ -15,6 +15,7 @@ from mixllm.types.stored import (
     PlacedChange,
     PoolChange,
     Spending,
+    StateChange,
     StateInfo,
     StoreHealth,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "Secret",
     "ShadowChoice",
     "Spending",
+    "StateChange",
     "StateInfo",
     "StoreHealth",
     "StoredDecision",

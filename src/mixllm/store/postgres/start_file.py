@@ -16,7 +16,7 @@ import msgspec
 from mixllm.errors import StateError, StoreError
 from mixllm.manifest import open_manifest, seal_manifest
 from mixllm.store.rows import pool_change_body, pool_change_from_body
-from mixllm.types import KeptStart, LearnedState, PlacedChange, Spending, Value
+from mixllm.types import KeptStart, LearnedState, PlacedChange, PoolChange, Spending, Value
 
 __all__ = ["LocalStart", "StartFile"]
 
@@ -96,7 +96,11 @@ class StartFile:
             position=start.state.position,
             created_at_s=start.state.created_at_s,
             change=start.change,
-            changes=tuple((one.number, one.after_seq, pool_change_body(one.change)) for one in start.changes),
+            changes=tuple(
+                (one.number, one.after_seq, pool_change_body(one.change))
+                for one in start.changes
+                if isinstance(one.change, PoolChange)
+            ),
             spending=start.spending,
         )
         with self._turn:

@@ -319,15 +319,19 @@ class PostgresStore:
         return self._read(read_pool_changes)
 
     def placed_changes(self, number: int, *, limit: int = 512) -> Sequence[PlacedChange]:
-        """Return the changes of the pool after `number`, at most `limit`, in order."""
+        """Return the changes after `number`, of the pool and of what is known, at most `limit`, in order."""
         at_least("number", number, 0)
         at_least("limit", limit, 1)
         return self._read(lambda connection: read_placed_changes(connection, number, limit=limit))
 
-    def save_state(self, state: LearnedState) -> None:
-        """Keep a checkpoint, and forget what is older than the parameters say; returns when durable."""
+    def save_state(self, state: LearnedState, *, announce: bool = False) -> None:
+        """Keep a checkpoint, and forget what is older than the parameters say; returns when durable.
+
+        With `announce`, everyone who follows the store is told to take it over.
+        """
         keep, keep_daily = self._keep_states, self._keep_daily_states
-        self._writer.call(partial(save_state, state=state, keep=keep, keep_daily=keep_daily))
+        channel = self._database.channel if announce else None
+        self._writer.call(partial(save_state, state=state, keep=keep, keep_daily=keep_daily, announce=channel))
 
     def load_state(self, version: int | None = None) -> LearnedState | None:
         """Return the checkpoint of `version`, or the one saved last that is not quarantined; else None."""
