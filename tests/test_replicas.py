@@ -23,7 +23,7 @@ from mixllm.errors import BudgetExhaustedError
 from mixllm.interfaces import Store
 from mixllm.router import BudgetLimits
 from mixllm.store import MemoryStore, PostgresStore, SQLiteStore
-from mixllm.types import DecisionRecord, OutcomeEvent
+from mixllm.types import DecisionRecord, OutcomeEvent, PoolChange
 
 PATIENCE_S = 20.0
 A_SECOND_S = 1.0
@@ -84,7 +84,9 @@ def told_again(store: Store) -> Router:
     def change_before(seq: float) -> None:
         while changes and changes[0].after_seq < seq:
             one.learn()
-            one.store.append_pool_change(changes.pop(0).change)
+            change = changes.pop(0).change
+            assert isinstance(change, PoolChange)
+            one.store.append_pool_change(change)
             one.learn()
 
     for event in store.events_after(0, limit=100_000):

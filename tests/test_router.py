@@ -299,7 +299,7 @@ class FullDisk(MemoryStore):
 
     closed = False
 
-    def save_state(self, state: LearnedState) -> None:
+    def save_state(self, state: LearnedState, *, announce: bool = False) -> None:
         raise StoreError("The disk is full. Make room.")
 
     def close(self) -> None:

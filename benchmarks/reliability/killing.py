@@ -27,7 +27,7 @@ class Database(Protocol):
 
 
 async def kill_gateways(gateways: Sequence[Process], *, every_s: float, until_s: float, counts: Counter[str]) -> None:
-    """Kill one of `gateways` every `every_s`, but the last that answers; start again whichever has ended."""
+    """Kill one of `gateways` every `every_s`, the last that answers too; start again whichever has ended."""
     rng = random.Random(1)
     due_s = time.monotonic() + every_s
     while time.monotonic() < until_s:
@@ -35,11 +35,10 @@ async def kill_gateways(gateways: Sequence[Process], *, every_s: float, until_s:
         if time.monotonic() >= due_s:
             due_s += every_s
             answering = [one for one in gateways if await asyncio.to_thread(one.health) is not None]
-            if len(answering) > 1:
-                rng.choice(answering).kill()
-                counts["kills"] += 1
-            else:
-                counts["kills left out, as only one answered"] += 1
+            rng.choice(answering or gateways).kill()
+            counts["kills"] += 1
+            counts["of these, kills of the only one that answered"] += len(answering) == 1
+            counts["of these, kills where none answered yet"] += not answering
         await asyncio.sleep(0.05)
 
 

@@ -125,7 +125,7 @@ class UnknownLLMError(RegistryError):
 
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         self.name = name
-        names = sorted(known)
+        self.known = names = sorted(known)
         listing = f" The pool holds: {', '.join(names)}." if names else " The pool is empty: add it first."
         super().__init__(f"No LLM named {_short(name)} in the pool.{did_you_mean(name, names)}{listing}")
 

@@ -16,6 +16,7 @@ from mixllm.types import (
     Feedback,
     FeedbackReceipt,
     Forecast,
+    KeptStart,
     LearnedState,
     LearningEvent,
     LLMSpec,
@@ -37,6 +38,7 @@ __all__ = [
     "Policy",
     "Predictor",
     "Projection",
+    "StartKeeper",
     "Store",
     "Tagger",
     "UpstreamReply",
@@ -229,13 +231,18 @@ class Store(Protocol):
         """Return the newest change of each LLM that ever changed, oldest first."""
 
     def placed_changes(self, number: int, *, limit: int = 512) -> Sequence[PlacedChange]:
-        """Return the changes of the pool after `number`, in order, each with its place among the events.
+        """Return the changes after `number`, of the pool and of what is known, in order, each with its place.
 
-        Where an LLM changed again, its earlier changes may be left out.
+        Where an LLM changed again, its earlier changes may be left out; so may all changes of what is known but the
+        newest.
         """
 
-    def save_state(self, state: LearnedState) -> None:
-        """Keep a checkpoint; returns when durable."""
+    def save_state(self, state: LearnedState, *, announce: bool = False) -> None:
+        """Keep a checkpoint; returns when durable.
+
+        With `announce`, everyone who follows the store is told to take it over: that is a `StateChange` with a place
+        among the other changes, kept with the checkpoint or not at all. The newest of them is not forgotten.
+        """
 
     def load_state(self, version: int | None = None) -> LearnedState | None:
         """Return the checkpoint of `version`, or the newest that is not quarantined; None where there is none."""
@@ -263,6 +270,17 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Flush and release everything; further calls raise `StoreClosedError`."""
+
+
+@runtime_checkable
+class StartKeeper(Protocol):
+    """A store that can be away when a router starts, and keeps on this machine what that start reads."""
+
+    def keep_start(self, start: KeptStart) -> None:
+        """Keep `start` on this machine, in the place of what is older; never raises because a disk does not take it."""
+
+    def kept_start(self) -> KeptStart | None:
+        """Return what was kept, where the store was away when it was opened; None where it is to be read itself."""
 
 
 class UpstreamReply(Value, frozen=True, kw_only=True):

@@ -117,6 +117,23 @@ def test_a_worker_that_dies_is_replaced_and_the_rest_ends_with_the_parent(pool: 
     assert "is started again" in gateway.stderr
 
 
+def test_workers_share_the_rate_of_a_key(pool: PlaybackServer, tmp_path: Path) -> None:
+    keys = [{"name": "a", "key": "k" * 40, "requests_per_minute": 4, "scopes": ["chat"]}]
+    path = pool_config(pool, tmp_path / "m.yaml", gateway={"keys": keys, "port": 0})
+    with Serving(["serve", "-c", str(path), "--workers", "2"]) as gateway:
+        statuses = [
+            exchange(
+                f"{gateway.url}/v1/models",
+                method="GET",
+                headers={"Authorization": f"Bearer {'k' * 40}"},
+                timeout_s=LIMIT_S,
+            ).status
+            for _ in range(20)
+        ]
+    assert statuses.count(200) in {4, 5}, "a bucket of four, and what the seconds may have added"
+    assert statuses.count(429) == 20 - statuses.count(200)
+
+
 def reloaded(url: str) -> set[int]:
     """Return the workers that have read their configuration again."""
     texts = [send(url, "GET", "/metrics")[1].decode() for _ in range(16)]

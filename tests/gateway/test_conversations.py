@@ -185,6 +185,32 @@ def test_an_agent_goes_on_elsewhere_where_its_llm_cannot(talking: Gateway, pool:
     assert llm_of(gone) == "cheap"
 
 
+def test_another_takes_an_agent_s_turn_where_its_llm_fails(talking: Gateway, playback: PlaybackServer) -> None:
+    wish = [user("What is it?")]
+    say(talking, wish, "dear", tools=[TOOL])
+    playback.put_faults("atlas-large", ErrorStatus(status=500, limit=1))
+
+    taken = say(talking, [*wish, CALL, RESULT], tools=[TOOL])
+    further = say(talking, [*wish, CALL, RESULT, CALL, RESULT], tools=[TOOL])
+    known = talking.ask("GET", f"/v1/decisions/{taken.inference_id}").json
+
+    assert [llm_of(taken), llm_of(further)] == ["cheap", "cheap"], "who has answered goes on"
+    assert taken.headers["x-mixllm-attempts"] == "2"
+    assert [one["llm"] for one in known["decision"]["candidates"]] == ["dear"], "as it was decided"
+    assert [(one["llm"], one["status"]) for one in known["outcomes"]] == [("dear", "error"), ("cheap", "ok")]
+
+
+def test_who_may_not_take_an_agent_s_turn_is_no_fallback_either(talking: Gateway, playback: PlaybackServer) -> None:
+    wish = [user("What is it?")]
+    say(talking, wish, "dear", tools=[TOOL])
+    playback.put_faults("atlas-large", ErrorStatus(status=500, limit=1))
+
+    alone = say(talking, [*wish, CALL, RESULT], tools=[TOOL], mixllm={"allowed_llms": ["dear"]})
+
+    assert alone.status == 502
+    assert [alone.headers[f"x-mixllm-{name}"] for name in ("model", "attempts")] == ["dear", "1"]
+
+
 def test_a_failed_turn_is_not_remembered(talking: Gateway, playback: PlaybackServer) -> None:
     playback.put_faults("atlas-large", ErrorStatus(status=500, limit=1))
     opening = [user(LONG)]

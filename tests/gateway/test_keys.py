@@ -14,23 +14,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Route
 from tests.gateway.running import Gateway, Reply, chat_body, config_for
 
 from mixllm.config import GatewayConfig, KeyConfig, parse_config
 from mixllm.config.keys import hash_of
-from mixllm.errors import ConfigError
+from mixllm.errors import ConfigError, NoEligibleLLMError, PoolBusyError, UnknownLLMError
 from mixllm.gateway import create_app
+from mixllm.gateway.access import KEY_IN_STATE
 from mixllm.gateway.keys import NOBODY, AccessKey, key_ring
 from mixllm.gateway.permissions import ForbiddenLLMError, within
 from mixllm.gateway.rate import RequestRate
 from mixllm.gateway.request_log import RequestLog
 from mixllm.gateway.scopes import OPEN_PATHS, SCOPES, scopes_for
+from mixllm.gateway.shown import decision_for, error_for
 from mixllm.playback import PlaybackServer
-from mixllm.types import Query, Secret
+from mixllm.types import Candidate, Decision, Estimate, Forecast, Query, Secret, ShadowChoice
 
 CHAT = "/v1/chat/completions"
-ASKER, JUDGE, SCRAPER, CHIEF, BOUNDED, SLOW, THRIFTY = (f"mxk_{name}-{'x' * 40}" for name in "abcdefg")
+ASKER, JUDGE, SCRAPER, CHIEF, BOUNDED, SLOW, THRIFTY, WARDEN = (f"mxk_{name}-{'x' * 40}" for name in "abcdefgh")
+SOME = Estimate(mean=1.0, std=0.1)
 
 
 class Hands:
@@ -64,6 +68,7 @@ def gateway(pool: PlaybackServer, tmp_path_factory: pytest.TempPathFactory, audi
         hashed("scraper", SCRAPER, scopes=["metrics"]),
         {"name": "chief", "key": "os.environ/CHIEF", "scopes": ["admin"]},
         hashed("bounded", BOUNDED, allowed_llms=["boreal-pro"]),
+        hashed("warden", WARDEN, scopes=["chat", "admin"], allowed_llms=["boreal-pro"]),
         hashed("slow", SLOW, requests_per_minute=2),
         hashed("thrifty", THRIFTY, max_cost_usd=1e-9),
     ]
@@ -166,6 +171,92 @@ def test_only_allowed_llms_answer(gateway: Gateway) -> None:
     assert (wished.status, wished.error["code"]) == (422, "no_eligible_llm")
     models = [model["id"] for model in ask(gateway, BOUNDED, "GET", "/v1/models").json["data"]]
     assert [model for model in models if not model.startswith("mixllm/")] == ["boreal-pro"]
+
+
+OTHERS = ("atlas-large", "cobalt-coder", "dune-medic", "ember-mini", "fjord-tiny")
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [(CHAT, {}), ("/v1/responses", {}), ("/v1/messages", {"max_tokens": 5}), ("/v1/route", {})],
+)
+def test_refusals_tell_a_limited_key_nothing_of_other_llms(gateway: Gateway, path: str, more: dict[str, Any]) -> None:
+    wish = {"max_cost_usd": 1e-12}
+    body = {**chat_body(mixllm=wish), **more}
+    if path == "/v1/responses":
+        body = {"model": "mixllm/auto", "input": "hi", "mixllm": wish}
+
+    refused = ask(gateway, BOUNDED, "POST", path, body)
+    of_admin = ask(gateway, WARDEN, "POST", path, body)
+
+    assert refused.status == of_admin.status == 422
+    assert b"boreal-pro: expected cost" in refused.body
+    assert [name for name in OTHERS if name in refused.body.decode()] == []
+    assert [name for name in OTHERS if name in of_admin.body.decode()] == list(OTHERS)
+
+
+def test_a_decision_tells_a_limited_key_nothing_of_other_llms(gateway: Gateway) -> None:
+    for key, seen in ((BOUNDED, []), (WARDEN, list(OTHERS))):
+        explained = ask(gateway, key, "POST", "/v1/route", chat_body())
+        inference_id = ask(gateway, key, "POST", CHAT, chat_body()).headers["x-mixllm-inference-id"]
+        kept = ask(gateway, key, "GET", f"/v1/decisions/{inference_id}")
+
+        for reply in (explained, kept):
+            assert reply.status == 200
+            assert [name for name in OTHERS if name in reply.body.decode()] == seen
+        assert [one["llm"] for one in kept.json["decision"]["candidates"]] == ["boreal-pro"]
+        assert len(kept.json["decision"]["ineligible"]) == len(seen)
+
+
+def test_what_is_left_of_shadows_fits_the_candidates_that_are_shown() -> None:
+    key = AccessKey(key_id="key-a", name="a", scopes=frozenset({"chat"}), allowed_llms=frozenset({"b", "c"}))
+    forecast = Forecast(quality=SOME, tokens_out=SOME, cost_usd=SOME, ttft_s=SOME, wait_s=0.0, latency_s=SOME)
+    made = Decision(
+        decision_id="d",
+        created_at_s=0.0,
+        llm="c",
+        reason="best score",
+        policy="greedy",
+        trade_off=1.0,
+        cost_scale_usd=1.0,
+        model_version=1,
+        seed=1,
+        tokens_in=1,
+        tags=(),
+        candidates=tuple(Candidate(llm=llm, forecast=forecast, score=1.0, propensity=0.25) for llm in "abcd"),
+        shadow=(
+            ShadowChoice(policy="one", trade_off=1.0, llm="b", propensities=(0.1, 0.2, 0.3, 0.4)),
+            ShadowChoice(policy="other", trade_off=1.0, llm="a", propensities=(1.0, 0.0, 0.0, 0.0)),
+        ),
+    )
+
+    shown = decision_for(key, made)
+
+    assert [one.llm for one in shown.candidates] == ["b", "c"]
+    assert [(one.policy, one.propensities) for one in shown.shadow] == [("one", (0.2, 0.3))]
+    assert decision_for(NOBODY, made) == made
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "unsaid"),
+    [
+        (PoolBusyError({"a": "busy", "b": "full"}, retry_after_s=3.0), "b: full", "a: busy"),
+        (NoEligibleLLMError({"a": "too dear"}), "b: not in the pool", "a: too dear"),
+        (UnknownLLMError("x", ["a", "b"]), "The pool holds: b.", "a, b"),
+        (UnknownLLMError("x", ["a"]), "any other LLM that this API key may use", "a."),
+    ],
+)
+def test_errors_keep_their_kind(error: Exception, said: str, unsaid: str) -> None:
+    key = AccessKey(key_id="key-a", name="a", scopes=frozenset({"chat"}), allowed_llms=frozenset({"b"}))
+    request = Request({"type": "http", "state": {KEY_IN_STATE: key}})
+
+    shown = error_for(request, error)
+
+    assert type(shown) is type(error)
+    assert said in str(shown)
+    assert unsaid not in str(shown)
+    assert getattr(shown, "retry_after_s", None) == getattr(error, "retry_after_s", None)
+    assert error_for(Request({"type": "http", "state": {}}), error) is error
 
 
 @pytest.mark.parametrize("model", ["mixllm/auto", "atlas-large"])

@@ -51,7 +51,7 @@ def test_the_next_decision_is_made_from_the_earlier_state(taught: Gateway) -> No
     assert reply.json["source"] == good["version"]
     assert reply.json["version"] > current["version"]
     assert expected(taught) > poisoned
-    assert taught.ask("GET", "/v1/state").json["current"]["version"] == reply.json["version"]
+    assert taught.ask("GET", "/v1/state").json["current"]["version"] >= reply.json["version"]
     assert [info["quarantined"] is None for info in states(taught)] == [True, False, True]
 
 

@@ -174,3 +174,21 @@ def test_the_calls_that_a_decision_counted_are_not_those_of_a_fallback() -> None
         return [forecasts[0].latency_s.mean, forecasts[0].latency_high_s]
 
     assert expected(30) == expected(0)
+
+
+def test_the_calls_that_were_counted_where_a_call_went_are_what_explains_its_time() -> None:
+    """A breaker opened between decision and call: what the decision counted was under way elsewhere."""
+
+    def expected(at_the_chosen: int, at_the_called: int | None, attempt: int = 0) -> list[float]:
+        made = learner(spec("small", 0.1, max_in_flight=2), *SPECS[1:])
+        for event in answers(World(9), 40, in_flight=at_the_chosen):
+            assert event.outcome is not None
+            moved = msgspec.structs.replace(event.outcome, in_flight=at_the_called, attempt=attempt)
+            made.learn([msgspec.structs.replace(event, outcome=moved)])
+        z = FEATURES.features(World(2).encoding())
+        forecasts = made.snapshot().forecasts(z, tokens_in=300, streamed=True, now_s=40.0)
+        return [forecasts[0].latency_s.mean, forecasts[0].latency_high_s]
+
+    assert expected(30, 0) == expected(0, None) == expected(0, 0)
+    assert expected(0, 30) == expected(30, None) != expected(0, None)
+    assert expected(5, 30, attempt=1) == expected(30, None)

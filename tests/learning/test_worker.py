@@ -347,9 +347,9 @@ class FailingStore(MemoryStore):
         self._fail()
         return super().wait_for_events(seq, change=change, timeout_s=timeout_s)
 
-    def save_state(self, state: LearnedState) -> None:
+    def save_state(self, state: LearnedState, *, announce: bool = False) -> None:
         self._fail()
-        super().save_state(state)
+        super().save_state(state, announce=announce)
 
 
 def test_learning_survives_a_store_that_fails_for_a_while(caplog: pytest.LogCaptureFixture) -> None:

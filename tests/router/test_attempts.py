@@ -104,3 +104,45 @@ def test_an_llm_that_fails_is_not_chosen_unless_all_do() -> None:
         )
         clock.advance(5.0)
         assert {router.route(question(number)).llm for number in range(60)} == set(NAMES)
+
+
+def test_a_call_that_another_llm_takes_knows_what_was_under_way_there() -> None:
+    with small_router() as router:
+        for _ in range(3):
+            router.route("a call under way", llm="small")
+        router.route("another", llm="large")
+        decision = router.route("one that a breaker turns away", llm="small")
+        assert decision.in_flight == 3
+        router.begin_attempt(decision, "large", 0)
+        moved = router.record(decision.decision_id, Outcome(llm="large", tokens_in=5, tokens_out=5, latency_s=1.0))
+        chosen = router.route("and one that is not", llm="small")
+        usual = router.record(chosen.decision_id, Outcome(tokens_in=5, tokens_out=5, latency_s=1.0))
+        unannounced = router.route("whose caller says nothing", llm="small")
+        unsaid = router.record(unannounced.decision_id, Outcome(llm="large", tokens_in=5, tokens_out=5, latency_s=1.0))
+
+        assert (moved.in_flight, usual.in_flight, unsaid.in_flight) == (1, None, 0)
+        assert router.decision(decision.decision_id).outcomes[0].in_flight == 1
+
+
+def test_a_fallback_knows_what_was_under_way_at_its_llm() -> None:
+    with small_router() as router:
+        router.route("a call under way", llm="large")
+        decision = router.route("one that fails", llm="small")
+        router.record(decision.decision_id, Outcome(status=OutcomeStatus.ERROR))
+        router.begin_attempt(decision, "large", 1)
+        outcome = Outcome(llm="large", attempt=1, tokens_in=5, tokens_out=5, latency_s=1.0)
+        assert router.record(decision.decision_id, outcome).in_flight == 1
+
+
+def test_a_decision_is_reconsidered_with_the_whole_pool_and_nothing_is_kept() -> None:
+    with small_router() as router:
+        narrow = router.route(Query(text="solve it", allowed_llms=frozenset({"middle"})))
+        wide = router.reconsider(narrow, Query(text="solve it", allowed_llms=frozenset({"middle", "large"})))
+
+        assert [one.llm for one in narrow.candidates] == ["middle"]
+        assert {one.llm: one.propensity for one in wide.candidates} == {"middle": 1.0, "large": 0.0}
+        assert (wide.llm, wide.decision_id, wide.chosen) == (narrow.llm, narrow.decision_id, narrow.chosen)
+        assert router.decision(narrow.decision_id).decision == narrow
+        assert router.in_flight.counts() == {"middle": 1}
+        nobody = Query(text="solve it", allowed_llms=frozenset({"none"}))
+        assert router.reconsider(narrow, nobody) is narrow

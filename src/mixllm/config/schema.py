@@ -396,7 +396,8 @@ class GatewayConfig(Section, frozen=True, kw_only=True):
     workers
         Processes that serve; all of them share the store.
     shared_traffic
-        Whether gateways on the same store file see each other's calls, rate limits and cooldowns.
+        Whether gateways on the same store file see each other's calls, rate limits and cooldowns, and those of one
+        machine share the rates of keys.
     max_in_flight, max_in_flight_bytes
         Requests to LLMs that are under way at the same time, and the size of all their bodies; further ones are
         refused (429).

@@ -15,7 +15,7 @@ from mixllm.conformance.store_facts import FACT_CHECKS
 from mixllm.conformance.store_samples import PATIENCE_S, raises, receipt, sample_feedback, sample_outcome, sample_record
 from mixllm.errors import InvalidValueError, StoreClosedError
 from mixllm.interfaces import Store
-from mixllm.types import LearnedState, LLMSpec, PoolChange
+from mixllm.types import LearnedState, LLMSpec, PoolChange, StateChange
 
 __all__ = ["check_persistence", "check_store"]
 
@@ -161,6 +161,26 @@ def _check_states(store: Store) -> None:
     assert store.load_state() == store.load_state(7) == replaced, "saving a version again replaces it"
     assert store.state_versions()[-1] == 7
     _check_quarantine(store)
+    _check_announced(store)
+
+
+def _check_announced(store: Store) -> None:
+    change = PoolChange(spec=LLMSpec(name="before"), active=True, created_at_s=1.0)
+    store.append_pool_change(change)
+    (before,) = store.placed_changes(0)
+    state = LearnedState(version=200, position=3, created_at_s=4.0, payload=b"for all")
+    store.save_state(state, announce=True)
+    store.append_pool_change(PoolChange(spec=LLMSpec(name="after"), active=True, created_at_s=5.0))
+    announced, after = store.placed_changes(before.number)
+    assert announced.change == StateChange(version=200, created_at_s=4.0)
+    assert before.number < announced.number < after.number, "in one order with the changes of the pool"
+    assert announced.after_seq == store.last_seq()
+    assert store.wait_for_events(store.last_seq(), change=before.number, timeout_s=PATIENCE_S)
+    assert store.load_state() == state
+    assert [one.spec.name for one in store.pool_changes()] == ["before", "after"]
+    for version in range(201, 230):
+        store.save_state(LearnedState(version=version, position=4, created_at_s=9.0, payload=b""))
+    assert store.load_state(200) == state, "who comes late still finds it"
 
 
 def _check_quarantine(store: Store) -> None:

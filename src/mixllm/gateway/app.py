@@ -40,6 +40,7 @@ from mixllm.gateway.openapi import get_openapi
 from mixllm.gateway.reload import Reloader, post_reload
 from mixllm.gateway.request_log import RequestLog
 from mixllm.gateway.responses import responses
+from mixllm.gateway.shown import error_for
 from mixllm.gateway.signals import Signals
 from mixllm.gateway.state import GatewayState
 from mixllm.gateway.states import get_state, list_states, release_state, roll_back_state
@@ -182,8 +183,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    del request
-    return error_response(error)
+    return error_response(error_for(request, error))
 
 
 async def _answer_http_error(request: Request, error: HTTPException) -> Response:

@@ -79,7 +79,15 @@ async def answer(
     watched = None
     if state.watch is not None and chat.dialect is CHAT:
         watched = state.watch.begin(chat, decision, asker=_asker(request))
-    calls = Calls(state=state, request=chat, decision=decision, spec=spec, started_s=started_s, watched=watched)
+    calls = Calls(
+        state=state,
+        request=chat,
+        decision=decision,
+        spec=spec,
+        started_s=started_s,
+        watched=watched,
+        going_on=conversation is not None and conversation.agent_s_llm == decision.llm,
+    )
     reply = ChatAnswer(chat=chat, calls=calls)
     try:
         with LeaveWatch(request.receive):

@@ -14,6 +14,7 @@ from mixllm.config.keys import ALL_SCOPES, hash_of, key_text
 from mixllm.errors import ConfigError
 from mixllm.gateway.rate import RequestRate
 from mixllm.interfaces import Clock
+from mixllm.registry import SharedRates
 from mixllm.types import Secret
 
 __all__ = ["NOBODY", "AccessKey", "KeyRing", "key_ring"]
@@ -119,6 +120,7 @@ def key_ring(
     *,
     clock: Clock | None = None,
     before: KeyRing | None = None,
+    rates: SharedRates | None = None,
 ) -> KeyRing:
     """Return the ring of the keys of `config`.
 
@@ -132,6 +134,8 @@ def key_ring(
         Time; None takes the system's.
     before
         The ring that this one takes the place of: where a key's rate is the same, what was left of it stays.
+    rates
+        What other processes have admitted counts too; None: this one counts for itself.
 
     Raises
     ------
@@ -139,13 +143,14 @@ def key_ring(
         Where a key is listed twice, its variable is not set, or it cannot be sent in a header.
     """
     clock = clock or SystemClock()
-    rates = {key.key_id: key.rate for key in (before.keys if before is not None else ())}
+    known = {key.key_id: key.rate for key in (before.keys if before is not None else ())}
     found = {hash_of(text): _plain(text) for text in _texts(config.api_keys, environ)}
     for entry in config.keys:
         digest = entry.digest(environ)
         if digest in found:
             raise ConfigError(f"gateway.keys: the key of {entry.name!r} is listed twice. Remove one of the entries.")
-        found[digest] = _limited(entry, digest, clock, rates)
+        rate = _rate(entry, f"key-{digest.hex()[:12]}", clock, known, rates)
+        found[digest] = _limited(entry, digest, rate)
     return KeyRing(found, clock=clock)
 
 
@@ -158,15 +163,22 @@ def _plain(text: str) -> AccessKey:
     return AccessKey(key_id=name, name=name)
 
 
-def _limited(entry: KeyConfig, digest: bytes, clock: Clock, rates: Mapping[str, RequestRate | None]) -> AccessKey:
-    key_id = f"key-{digest.hex()[:12]}"
-    limit, rate = entry.requests_per_minute, rates.get(f"key-{digest.hex()[:12]}")
-    if limit is None:
-        rate = None
-    elif rate is None or rate.limit != limit:
-        rate = RequestRate(limit=limit, clock=clock)
+def _rate(
+    entry: KeyConfig,
+    key_id: str,
+    clock: Clock,
+    known: Mapping[str, RequestRate | None],
+    rates: SharedRates | None,
+) -> RequestRate | None:
+    limit, rate = entry.requests_per_minute, known.get(key_id)
+    if limit is None or (rate is not None and rate.limit == limit):
+        return None if limit is None else rate
+    return RequestRate(limit=limit, clock=clock, level=None if rates is None else rates.level(key_id))
+
+
+def _limited(entry: KeyConfig, digest: bytes, rate: RequestRate | None) -> AccessKey:
     return AccessKey(
-        key_id=key_id,
+        key_id=f"key-{digest.hex()[:12]}",
         name=entry.name,
         scopes=frozenset(entry.scopes),
         allowed_llms=None if entry.allowed_llms is None else frozenset(entry.allowed_llms),

@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 
 from mixllm.assembly import Router
-from mixllm.config import BudgetConfig, Config
+from mixllm.config import Config
 from mixllm.errors import ConfigError
 from mixllm.learning.apart import LearningServer
 
@@ -162,9 +162,10 @@ def learn_apart(config: Config, *, inherited: str) -> None:
         when the parent ends, however it ends.
     """
     path, _, life = inherited.rpartition(",")
-    # It decides nothing: no money is spent here, and nothing is tried beside.
+    # It decides nothing, so nothing is tried beside. A budget is charged here too: what it has spent belongs to what a
+    # start without the database needs, which is kept by whoever learns.
     routing = msgspec.structs.replace(config.routing, shadow=())
-    with Router.from_config(msgspec.structs.replace(config, budget=BudgetConfig(), routing=routing)) as router:
+    with Router.from_config(msgspec.structs.replace(config, routing=routing)) as router:
         os.nice(_NICE)
         router.worker.min_publish_interval_s = _PUBLISH_EVERY_S
         del router.encoder  # By far the largest part, and texts do not come here.

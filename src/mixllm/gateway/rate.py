@@ -7,10 +7,13 @@ import threading
 from dataclasses import dataclass
 
 from mixllm.interfaces import Clock
+from mixllm.registry import SharedLevel
 
 __all__ = ["RateStatus", "RequestRate"]
 
 _MINUTE_S = 60.0
+_ROUNDING = 1e-6
+"""Of a request: a time is rounded more coarsely than a count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,36 +59,43 @@ class RequestRate:
         Requests a minute, >= 1.
     clock
         Time.
+    level
+        When the bucket will be full again, as all processes know it that admit for it; None: this one admits alone.
 
     Notes
     -----
-    Over any time t at most ``limit · (1 + t / 60 s)`` requests are admitted.
+    Over any time t at most ``limit · (1 + t / 60 s)`` requests are admitted. The bucket is one number, the time at
+    which it will be full: it lacks ``(full − now) · limit / 60 s``; each request moves that time by ``60 s / limit``.
     """
 
-    __slots__ = ("_at_s", "_clock", "_lock", "_tokens", "limit")
+    __slots__ = ("_clock", "_full_s", "_level", "_lock", "limit")
 
-    def __init__(self, *, limit: int, clock: Clock) -> None:
+    def __init__(self, *, limit: int, clock: Clock, level: SharedLevel | None = None) -> None:
         self.limit = limit
         self._clock = clock
+        self._level = level
         self._lock = threading.Lock()
-        self._tokens = float(limit)
-        self._at_s = clock.monotonic_s()
+        self._full_s = -math.inf
 
     def take(self) -> RateStatus:
         """Take one request out of the bucket, if there is one."""
         per_s = self.limit / _MINUTE_S
         with self._lock:
+            full_s = self._full_s if self._level is None else self._level.take(self._full_s)
             now_s = self._clock.monotonic_s()
-            self._tokens = min(float(self.limit), self._tokens + max(0.0, now_s - self._at_s) * per_s)
-            self._at_s = now_s
-            admitted = self._tokens >= 1.0
+            # Later than that it cannot be: the number is of another boot, or damaged.
+            lacks = 0.0 if full_s > now_s + 2 * _MINUTE_S else max(0.0, full_s - now_s) * per_s
+            admitted = self.limit - lacks >= 1.0 - _ROUNDING
             if admitted:
-                self._tokens -= 1.0
-            tokens = self._tokens
+                lacks += 1.0
+                self._full_s = now_s + lacks / per_s
+            if self._level is not None:
+                self._level.put(self._full_s if admitted else None)
+            tokens = max(0.0, self.limit - lacks)
         return RateStatus(
             admitted=admitted,
             limit=self.limit,
-            remaining=int(tokens),
+            remaining=int(tokens + _ROUNDING),
             retry_after_s=max(0.0, (1.0 - tokens) / per_s),
             reset_s=(self.limit - tokens) / per_s,
         )

@@ -28,6 +28,7 @@ from mixllm.gateway.keys import key_ring
 from mixllm.gateway.llm_keys import LLMKeyRules
 from mixllm.gateway.request_log import RequestLog
 from mixllm.gateway.state import GatewayState, state_of
+from mixllm.registry import SharedRates
 
 __all__ = ["LIVE", "Reloaded", "Reloader", "changed_keys", "post_reload"]
 
@@ -109,6 +110,8 @@ class Reloader:
         Where keys are looked up.
     router, client
         What it was made into.
+    rates
+        Where the rates of keys are shared; None: nowhere.
     """
 
     def __init__(
@@ -119,8 +122,10 @@ class Reloader:
         environ: Mapping[str, str],
         router: Router,
         client: ClientByProvider,
+        rates: SharedRates | None = None,
     ) -> None:
         self._read = read
+        self._rates = rates
         self._started = config
         self._config = config
         self._environ = environ
@@ -185,7 +190,7 @@ class Reloader:
             waiting += [key for key in live if key.startswith("budget.")]
             live = [key for key in live if not key.startswith("budget.")]
             limits = None
-        ring = key_ring(config.gateway, self._environ, before=self._guard.ring)
+        ring = key_ring(config.gateway, self._environ, before=self._guard.ring, rates=self._rates)
         check_exposure(self._started.gateway.host, ring)
         rules = LLMKeyRules.from_config(config)
         audit = self._guard.audit

@@ -28,7 +28,7 @@ from mixllm.gateway.reload import Reloader
 from mixllm.gateway.tracing import TracedClient, Tracing
 from mixllm.interfaces import LLMClient
 from mixllm.learning.apart import FollowingWorker
-from mixllm.registry import SharedTraffic, can_share
+from mixllm.registry import SharedRates, SharedTraffic, can_share
 from mixllm.types import Secret
 
 __all__ = ["listen", "serve", "url_of"]
@@ -71,22 +71,25 @@ def serve(
         Where the address is not loopback and no key is configured, the address is taken, or the judge has no price.
     """
     environ = os.environ if environ is None else environ
-    ring = key_ring(config.gateway, environ)
-    check_exposure(config.gateway.host, ring)
+    check_exposure(config.gateway.host, key_ring(config.gateway, environ))
     with (
         listener or listen(config.gateway.host, config.gateway.port) as listening,
         Router.from_config(config, environ=environ) as router,
         _sharing(config, router),
+        _sharing_rates(config) as rates,
     ):
         if learner is not None:
             router.worker = FollowingWorker(worker=router.worker, path=learner)
+        ring = key_ring(config.gateway, environ, rates=rates)
         tracing = None if config.telemetry.otlp_endpoint is None else Tracing(config.telemetry)
         client = _client(config, environ, config.secrets(), tracing)
         # A client of its own: no literal key of the pool is known to it, whatever an LLM of the pool is called.
         judge_client = _client(config, environ, {})
         reloader = None
         if read_again is not None:
-            reloader = Reloader(read=read_again, config=config, environ=environ, router=router, client=client)
+            reloader = Reloader(
+                read=read_again, config=config, environ=environ, router=router, client=client, rates=rates
+            )
         app = create_app(
             router=router,
             client=client if tracing is None else TracedClient(client, tracing),
@@ -186,6 +189,32 @@ def _sharing(config: Config, router: Router) -> Iterator[None]:
     finally:
         router.traffic.share(None)
         shared.close()
+
+
+@contextlib.contextmanager
+def _sharing_rates(config: Config) -> Iterator[SharedRates | None]:
+    """Have the rates of keys count for all gateways of this machine on the same store, while the context is open."""
+    path = _rates_path(config)
+    if path is None or not config.gateway.shared_traffic or not can_share():
+        yield None
+        return
+    rates = SharedRates(path=path)
+    try:
+        yield rates
+    finally:
+        rates.close()
+
+
+def _rates_path(config: Config) -> Path | None:
+    """Return the file that all gateways of this machine on one store find; None where there is no such place."""
+    if config.store.kind == "sqlite":
+        return Path(f"{config.store.path}-rates")
+    if config.store.kind == "postgres":
+        folder = Path(config.store.spool)
+        with contextlib.suppress(OSError):
+            folder.mkdir(exist_ok=True)
+        return folder / "keys-rates"
+    return None
 
 
 def _judge(config: Config, router: Router, client: LLMClient) -> Judge | None:

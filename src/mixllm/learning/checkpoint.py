@@ -37,6 +37,7 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     llms: tuple[str, ...]
     levels: tuple[float, ...]
     names: dict[str, tuple[str, ...]] = {}
+    adopted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,8 @@ class Checkpoint:
         State arrays, named ``{row}.{part}.{array}`` where they belong to an LLM.
     names
         What rows of other arrays stand for, by the prefix of those arrays, e.g. sources of feedback.
+    adopted
+        Number of the last `mixllm.types.StateChange` of the store that is part of it; 0 where there is none.
     """
 
     version: int
@@ -72,6 +75,7 @@ class Checkpoint:
     levels: tuple[float, ...]
     arrays: Mapping[str, NDArray[np.float64]] = field(repr=False)
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    adopted: int = 0
 
     def arrays_of(self, prefix: str) -> dict[str, NDArray[np.float64]]:
         """Return the arrays whose name begins with `prefix`, named by the rest."""
@@ -124,6 +128,7 @@ class Checkpoint:
             llms=self.llms,
             levels=self.levels,
             names=dict(self.names),
+            adopted=self.adopted,
         )
         return seal_manifest(manifest, tensors), tensors
 
@@ -151,4 +156,5 @@ class Checkpoint:
             levels=manifest.levels,
             arrays=arrays,
             names=manifest.names,
+            adopted=manifest.adopted,
         )

@@ -447,8 +447,7 @@ class Learner:
             tokens_in=event.tokens_in,
             outcome=outcome,
             price=price,
-            # The decision counted the calls to the LLM that it chose; a fallback went to another.
-            in_flight=event.in_flight if outcome.attempt == 0 else 0,
+            in_flight=_under_way(event, outcome),
             max_in_flight=self._known[event.llm].max_in_flight if event.llm in self._known else None,
             at_s=event.created_at_s,
         )
@@ -463,6 +462,14 @@ class Learner:
         if self._frozen[0] != names:
             self._frozen = (names, self.bases.quality_bank(names), self.bases.length_bank(names))
         return self._frozen[1:]
+
+
+def _under_way(event: LearningEvent, outcome: Outcome) -> int:
+    """Return how many calls the LLM had under way when this one began."""
+    if outcome.in_flight is not None:
+        return outcome.in_flight
+    # The decision counted the calls to the LLM that it chose; a fallback went to another.
+    return event.in_flight if outcome.attempt == 0 else 0
 
 
 def _price_of(spec: LLMSpec) -> Price:

@@ -73,8 +73,11 @@ def find_earlier(store: Store, to: int | None) -> tuple[int, Checkpoint]:
 
 
 def keep_earlier(store: Store, source: int, state: LearnedState) -> RolledBack:
-    """Keep `state`, made of the checkpoint `source`, as the newest; those in between must not be fallen back to."""
-    store.save_state(state)
+    """Keep `state`, made of the checkpoint `source`, as the newest; those in between must not be fallen back to.
+
+    Everyone who follows the store takes it over.
+    """
+    store.save_state(state, announce=True)
     versions = list(store.state_versions())
     between = tuple(versions[versions.index(source) + 1 : -1]) if source in versions else ()
     for version in between:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,12 +14,13 @@ from typing import TypeVar
 from mixllm.errors import NewerStateError, OtherFeaturesError, StateError, StoreClosedError, StoreError
 from mixllm.interfaces import Clock, Store
 from mixllm.learning.checkpoint import Checkpoint
+from mixllm.learning.kept_starts import KeptStarts
 from mixllm.learning.learner import Learner
 from mixllm.learning.rollback import RolledBack, find_earlier, keep_earlier
 from mixllm.learning.snapshot import Snapshot
 from mixllm.learning.status import LearnerStatus
 from mixllm.learning.vitals import Vitals
-from mixllm.types import LearnedState, LearningEvent, PlacedChange, PoolChange
+from mixllm.types import KeptStart, LearnedState, LearningEvent, PlacedChange, PoolChange, StateChange
 from mixllm.units import non_negative, positive
 
 __all__ = ["LearningWorker"]
@@ -39,7 +41,8 @@ class LearningWorker:
 
     Live, after a restart and in a test it is the same path: read events after the learner's position, learn, publish.
     An event therefore teaches exactly once, whatever happens in between. Changes of the pool are made at their place
-    among the events, so that all who follow one store know the same.
+    among the events, and so are those of what is known: a rollback or a merge of one is followed by all, each of which
+    takes its checkpoint over and goes on from its position. All who follow one store therefore know the same.
 
     Parameters
     ----------
@@ -65,6 +68,12 @@ class LearningWorker:
     make_change
         Called with each change of the pool that the store tells of, whoever made it, and whether it came after the
         start; None: the pool does not change.
+    starts
+        Has what a start without the store needs kept.
+    first_change
+        Number of the last change of the pool that was there before the start: it is no news.
+    away_since_s
+        Since when, in Unix time, the store was away at the start: changes from before that are no news either.
     """
 
     def __init__(
@@ -87,6 +96,7 @@ class LearningWorker:
         self.min_publish_interval_s = non_negative("min_publish_interval_s", min_publish_interval_s)
         self.checkpoint_interval_s = positive("checkpoint_interval_s", checkpoint_interval_s)
         self.stalled_after_s = positive("stalled_after_s", stalled_after_s)
+        self.starts = KeptStarts(store=store, clock=clock, interval_s=self.checkpoint_interval_s)
         self._turn = threading.Lock()
         self._starting = threading.Lock()
         self._stop = threading.Event()
@@ -95,7 +105,10 @@ class LearningWorker:
         self._checkpointed_at_s = self._learned_at_s = clock.monotonic_s()
         self._quarantined: dict[int, str] = {}
         self._change = self._heard_change = 0  # Numbers: of the last change that was made, and that was read.
-        self._first_change = 0  # Up to here they were there before the start.
+        self.first_change = 0
+        self.away_since_s = -math.inf
+        self._adopted = 0  # The last change of what is known that is part of it.
+        self._met: PlacedChange | None = None  # The newest change of what is known that comes before a checkpoint.
         self._kept_version = self._others_version = 0
         self._snapshot_took_s = 0.0
 
@@ -167,15 +180,31 @@ class LearningWorker:
         except StoreError:
             return position, ()
 
-    def restore(self, *, quarantine: bool = True) -> None:
+    def restore(self, *, quarantine: bool = True) -> KeptStart | None:
         """Load the newest usable checkpoint, then learn what came after it.
+
+        Where the store is away and has kept something for that, begin with it: the events after it are learned when
+        the store is back, each once, as they would have been without the outage.
 
         Parameters
         ----------
         quarantine
             Whether unusable ones are marked in the store, so that they are kept and not tried again.
+
+        Returns
+        -------
+        What the store had kept for a start without it; None where it was read itself.
+
+        Raises
+        ------
+        StateError
+            Where what was kept does not fit.
         """
-        self._first_change = max((placed.number for placed in self._changes_after(0)), default=0)
+        kept = self.starts.found()
+        if kept is not None:
+            self._begin_with(kept)
+            return kept
+        self.first_change = max((placed.number for placed in self._changes_after(0)), default=0)
         self._others_version = max((info.version for info in self.store.states()), default=0)
         self.learner.advance_version(self._others_version)
         for version in reversed(self.store.state_versions()):
@@ -190,9 +219,19 @@ class LearningWorker:
                 self._set_aside(version, error, quarantine=quarantine)
                 continue
             self._checkpointed_position = state.position
+            self._adopted = checkpoint.adopted
             break
         self._make_changes_until(self.learner.position)
+        if self._met is not None:
+            # Whoever kept the checkpoint may not have followed it yet.
+            self._adopt(self._met)
         self.catch_up()
+        return None
+
+    def keep_start(self) -> None:
+        """Keep what a start without the store needs, where the store takes that."""
+        with self._turn:
+            self.starts.keep(self._known, change=self._change)
 
     def catch_up(self) -> int:
         """Learn every durable event now, and make every change of the pool; publish if there was any.
@@ -227,7 +266,9 @@ class LearningWorker:
             yield
 
     def merge(self, checkpoint: Checkpoint) -> None:
-        """Add what another learner has learned, publish it, and keep a checkpoint: no event tells of it.
+        """Add what another learner has learned, publish it, and keep a checkpoint, which everyone takes over.
+
+        No event tells of it.
 
         Raises
         ------
@@ -239,11 +280,13 @@ class LearningWorker:
         with self._turn:
             before = self.learner.checkpoint()
             self.learner.merge(checkpoint)
-            self._swap_in(before, self.store.save_state)
+            self._swap_in(before, partial(self.store.save_state, announce=True))
+        self.catch_up()
 
     def roll_back(self, to: int | None = None, *, relearn: bool = False) -> RolledBack:
         """Go back to an earlier checkpoint at once; what is known now is kept, in quarantine.
 
+        Everyone who follows the store goes back to it too.
         The pool and its prices stay as they are: only what was learned goes back.
 
         Parameters
@@ -270,8 +313,7 @@ class LearningWorker:
             position = checkpoint.position if relearn else max(self.store.last_seq(), self.learner.position)
             self.learner.restore(replace(checkpoint, position=position))
             done = self._swap_in(before, partial(keep_earlier, self.store, source))
-        if relearn:
-            self.catch_up()
+        self.catch_up()
         return done
 
     def checkpoint(self, *, always: bool = False) -> None:
@@ -312,11 +354,33 @@ class LearningWorker:
             before = [event for event in rest if event.seq <= placed.after_seq]
             learned += self._learn(before)
             rest = rest[len(before) :]
+            position = self.learner.position
             self._make(placed)
+            if self.learner.position != position:
+                rest = []  # They follow another position than the one that is known now.
+                break
         learned += self._learn(rest)
         if changes:
             self._heard_change = max(self._heard_change, changes[-1].number)
         return learned
+
+    def _begin_with(self, kept: KeptStart) -> None:
+        """Know what `kept` tells, and nothing else until the store is back."""
+        self.away_since_s = self.clock.time_s()
+        self.first_change = kept.change
+        for placed in kept.changes:
+            self._make(placed)
+        self._change = kept.change
+        try:
+            checkpoint = Checkpoint.from_bytes(kept.state.payload)
+            self.learner.restore(checkpoint)
+            self._adopted = checkpoint.adopted
+        except StateError as error:
+            raise StateError(
+                f"The store is away, and what was kept of it on this machine cannot be used: {error} Or start when the "
+                "store is back."
+            ) from error
+        self.publish(self.learner.snapshot())
 
     def _learn(self, events: Sequence[LearningEvent]) -> int:
         if not events:
@@ -327,20 +391,58 @@ class LearningWorker:
         return learned
 
     def _make(self, placed: PlacedChange) -> None:
-        if self.make_change is not None:
-            self.make_change(placed.change, placed.number > self._first_change)
+        if isinstance(placed.change, StateChange):
+            self._adopt(placed)
+        elif self.make_change is not None:
+            live = placed.number > self.first_change and placed.change.created_at_s > self.away_since_s
+            self.make_change(placed.change, live)
+        self.starts.note(placed)
         self._change = placed.number
 
+    def _adopt(self, placed: PlacedChange) -> None:
+        """Take over the checkpoint of a change of what is known, unless it is part of what is known already.
+
+        Whoever announced it does so too: what it learned since is learned again from there.
+        """
+        assert isinstance(placed.change, StateChange)
+        if placed.number <= self._adopted:
+            return
+        version = placed.change.version
+        state = self.store.load_state(version)
+        if state is None:
+            _LOG.error("checkpoint %d, which all routers on this store take over, is not kept any more", version)
+            return
+        try:
+            self.learner.restore(Checkpoint.from_bytes(state.payload))
+        except StateError as error:
+            _LOG.error("checkpoint %d, which all routers on this store take over, cannot be: %s", version, error)
+            return
+        self._adopted = placed.number
+        self._checkpointed_position = state.position
+        _LOG.warning("checkpoint %d is taken over, as it was rolled back to or merged", version)
+
     def _make_changes_until(self, position: int) -> None:
-        """Make the changes that come before the event after `position`, of each LLM the newest; no more is known."""
+        """Make the changes of the pool that come before the event after `position`, of each LLM the newest.
+
+        No more is known of them. The newest of what is known is met, and not made.
+        """
         newest: dict[str, PlacedChange] = {}
+        last = self._change
         for placed in self._changes_after(self._change):
             if placed.after_seq > position:
                 break
+            last = placed.number
+            if isinstance(placed.change, StateChange):
+                self._met = placed
+                continue
             newest.pop(placed.change.spec.name, None)
             newest[placed.change.spec.name] = placed
         for placed in newest.values():
             self._make(placed)
+        self._change = last
+
+    def _known(self) -> Checkpoint:
+        return replace(self.learner.checkpoint(), adopted=self._adopted)
 
     def _changes_after(self, number: int) -> Iterator[PlacedChange]:
         while page := self.store.placed_changes(number):
@@ -353,7 +455,7 @@ class LearningWorker:
         if newest != self._kept_version:
             # Another process has kept one: its version must not name two states.
             self.learner.advance_version(newest + 1)
-        checkpoint = self.learner.checkpoint()
+        checkpoint = self._known()
         saved = save(
             LearnedState(
                 version=checkpoint.version,
@@ -421,6 +523,8 @@ class LearningWorker:
                     started_s = self.clock.monotonic_s()
                     self.catch_up()
                     self._stop.wait(self._pause_s(self.clock.monotonic_s() - started_s))
+                if self.starts.due(change=self._change, position=self.learner.position):
+                    self.keep_start()
                 if self._checkpoint_due() and not self._kept_by_others():
                     self.checkpoint()
                 waits_for_store = False

@@ -5,6 +5,7 @@ from mixllm.registry.breakers import Breakers
 from mixllm.registry.conversations import Conversations, Turn
 from mixllm.registry.in_flight import CallUnderWay, InFlight
 from mixllm.registry.prices import listed_price, priced
+from mixllm.registry.shared_rates import SharedLevel, SharedRates
 from mixllm.registry.shared_traffic import SharedTraffic, can_share
 from mixllm.registry.traffic import OtherTraffic, Traffic
 
@@ -17,6 +18,8 @@ __all__ = [
     "Conversations",
     "InFlight",
     "OtherTraffic",
+    "SharedLevel",
+    "SharedRates",
     "SharedTraffic",
     "Traffic",
     "Turn",

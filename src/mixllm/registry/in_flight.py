@@ -25,12 +25,15 @@ class CallUnderWay(Value, frozen=True, kw_only=True):
         When it was decided, on the monotonic clock.
     tokens
         How many tokens it is expected to use.
+    in_flight
+        Calls to the LLM that were under way when it began; None: those that its decision counted.
     """
 
     llm: str
     key_id: str
     started_s: float
     tokens: float = 0.0
+    in_flight: int | None = None
 
 
 class InFlight:
@@ -51,7 +54,9 @@ class InFlight:
         self._calls: OrderedDict[str, CallUnderWay] = OrderedDict()
         self._counts: dict[str, int] = {}
 
-    def start(self, decision_id: str, llm: str, *, key_id: str = "", tokens: float = 0.0) -> int:
+    def start(
+        self, decision_id: str, llm: str, *, key_id: str = "", tokens: float = 0.0, in_flight: int | None = None
+    ) -> int:
         """Count a call to `llm`, asked for by `key_id`, and return how many it has; one that is counted moves there."""
         now_s = self.clock.monotonic_s()
         with self._lock:
@@ -59,7 +64,9 @@ class InFlight:
             known = self._calls.pop(decision_id, None)
             if known is not None:
                 self._release(known.llm)
-            self._calls[decision_id] = CallUnderWay(llm=llm, key_id=key_id, started_s=now_s, tokens=tokens)
+            self._calls[decision_id] = CallUnderWay(
+                llm=llm, key_id=key_id, started_s=now_s, tokens=tokens, in_flight=in_flight
+            )
             count = self._counts[llm] = self._counts.get(llm, 0) + 1
             return count
 

@@ -73,10 +73,12 @@ class Traffic:
         """See from now on what other processes do, and tell them what this one does; None: no longer."""
         self._others = others
 
-    def start(self, decision_id: str, llm: str, *, key_id: str = "", tokens: float = 0.0) -> None:
-        """Count a call to `llm` that is expected to use so many tokens."""
+    def start(
+        self, decision_id: str, llm: str, *, key_id: str = "", tokens: float = 0.0, in_flight: int | None = None
+    ) -> None:
+        """Count a call to `llm` that is expected to use so many tokens, begun beside `in_flight` others."""
         now_s = self.clock.monotonic_s()
-        count = self.in_flight.start(decision_id, llm, key_id=key_id, tokens=tokens)
+        count = self.in_flight.start(decision_id, llm, key_id=key_id, tokens=tokens, in_flight=in_flight)
         with self._lock:
             window = self._windows.get(llm)
             if window is None:

@@ -17,7 +17,7 @@ from mixllm.router.account import Account, AccountStatus
 from mixllm.router.budget_limits import BudgetLimits
 from mixllm.router.decision_ids import call_id
 from mixllm.router.ledger import Ledger
-from mixllm.types import Decision, LearningEvent, Query, Value
+from mixllm.types import Decision, LearningEvent, Query, Spending, Value
 
 __all__ = ["CHEAPEST", "Budget", "BudgetStatus"]
 
@@ -100,6 +100,16 @@ class Budget:
         """Begin with what the events of `store` up to `until_seq` have cost in this period."""
         with self._lock:
             self._ledger.open(store, until_seq=until_seq)
+
+    def spending(self) -> Spending:
+        """Return what the period has cost, as far as events were charged, for `take_over`."""
+        with self._lock:
+            return self._ledger.spending()
+
+    def take_over(self, spending: Spending) -> None:
+        """Begin with what `spending` of another start tells; events after it are charged as they come."""
+        with self._lock:
+            self._ledger.take_over(spending)
 
     def relimit(self, limits: BudgetLimits) -> None:
         """Have other limits from now on; what was spent and reserved in the period counts against them.

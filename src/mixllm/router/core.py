@@ -12,9 +12,17 @@ from types import TracebackType
 from typing import NamedTuple, Self, TypedDict
 
 import numpy as np
+from msgspec.structs import replace as replace_fields
 
 from mixllm.decision import Choice, DecisionMaker, Forecasts, Outside
-from mixllm.errors import InvalidValueError, PoolBusyError, StateError, StoreError
+from mixllm.errors import (
+    BudgetExhaustedError,
+    InvalidValueError,
+    NoEligibleLLMError,
+    PoolBusyError,
+    StateError,
+    StoreError,
+)
 from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import DEADLINE_QUANTILE, Checkpoint, Learner, LearningWorker, Snapshot
 from mixllm.registry import Breakers, CallUnderWay, Traffic
@@ -35,6 +43,7 @@ from mixllm.types import (
     Outcome,
     OutcomeEvent,
     Query,
+    Spending,
     StoredDecision,
     TagWeight,
 )
@@ -173,10 +182,15 @@ class RouterCore(RoutedPool):
             stalled_after_s=stalled_after_s,
         )
         self.worker.make_change = self._make_change
-        self.worker.restore(quarantine=quarantine)
+        kept = self.worker.restore(quarantine=quarantine)
         if budget is not None:
-            budget.open(store, until_seq=learner.position)
-            self.worker.observe = budget.charge
+            if kept is None:
+                budget.open(store, until_seq=learner.position)
+            else:
+                budget.take_over(kept.spending or Spending(since_s=0.0, until_seq=learner.position, usd={}))
+            self.worker.observe, self.worker.starts.spending = budget.charge, budget.spending
+        if quarantine:  # Who may write into the store keeps a copy too.
+            self.worker.keep_start()
         self._snapshot = learner.snapshot()
 
     # ---- decide ---------------------------------------------------------------------------------------------------
@@ -257,9 +271,27 @@ class RouterCore(RoutedPool):
         """
         forecast = next((one.forecast for one in decision.candidates if one.llm == llm), None)
         tokens = decision.tokens_in + (0.0 if forecast is None else forecast.tokens_out.mean)
-        self.traffic.start(call_id(decision.decision_id, attempt), llm, key_id=decision.key_id, tokens=tokens)
+        # Those at this LLM: the decision counted the calls to the one that it chose.
+        under_way = self.traffic.counts().get(llm, 0)
+        call = call_id(decision.decision_id, attempt)
+        self.traffic.start(call, llm, key_id=decision.key_id, tokens=tokens, in_flight=under_way)
         if self.budget is not None and attempt > 0:
             self.budget.reserve_attempt(decision, llm, attempt)
+
+    def reconsider(self, decision: Decision, query: Query) -> Decision:
+        """Return `decision` with all those among its candidates that could take `query` now, for fallbacks.
+
+        The LLM that was chosen stays so, with what was expected of it; the others have propensity 0. Nothing is kept.
+        It encodes the query again: for requests whose first call has failed.
+        """
+        query = self.within_time(query)
+        features = self.features.features(self.encoder.encode(query.text))
+        try:
+            choice = self._made(query, features, seed=decision.seed, llm=None).choice
+        except (NoEligibleLLMError, BudgetExhaustedError):
+            return decision
+        others = tuple(replace_fields(one, propensity=0.0) for one in choice.candidates if one.llm != decision.llm)
+        return replace_fields(decision, candidates=(decision.chosen, *others), ineligible=choice.ineligible)
 
     # ---- learn ----------------------------------------------------------------------------------------------------
 
@@ -282,7 +314,10 @@ class RouterCore(RoutedPool):
         call = self._finished(decision_id, outcome.attempt, used) or self.store.decision(decision_id).decision
         llm = outcome.llm or call.llm
         price = self.learner.price(llm, decision_id=decision_id)
-        outcome = measured(outcome, llm=llm, key_id=call.key_id, price=price)
+        under_way = outcome.in_flight
+        if under_way is None and isinstance(call, CallUnderWay):
+            under_way = call.in_flight if llm == call.llm else 0
+        outcome = measured(outcome, llm=llm, key_id=call.key_id, price=price, in_flight=under_way)
         self.store.append_outcome(
             OutcomeEvent(decision_id=decision_id, outcome=outcome, created_at_s=self.clock.time_s())
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mixllm.decision import Period
 from mixllm.interfaces import Store
-from mixllm.types import LearningEvent
+from mixllm.types import LearningEvent, Spending
 
 __all__ = ["Ledger"]
 
@@ -44,6 +44,16 @@ class Ledger:
         self._spent = dict(store.spent_usd(since_s=self.start_s, until_seq=until_seq))
         self._total = sum(self._spent.values())
         self.position = until_seq
+
+    def spending(self) -> Spending:
+        """Return what is known, for `take_over`."""
+        return Spending(since_s=self.start_s, until_seq=self.position, usd=dict(self._spent))
+
+    def take_over(self, spending: Spending) -> None:
+        """Go on from what another ledger of the same events knew; what it says of another period is no cost of this."""
+        self._spent = dict(spending.usd) if spending.since_s == self.start_s else {}
+        self._total = sum(self._spent.values())
+        self.position = spending.until_seq
 
     def turn(self, now_s: float) -> bool:
         """Begin the period of `now_s` if it is a later one, and return whether it is."""

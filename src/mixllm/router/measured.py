@@ -9,8 +9,8 @@ from mixllm.types import Outcome, Price
 __all__ = ["measured"]
 
 
-def measured(outcome: Outcome, *, llm: str, key_id: str, price: Price | None) -> Outcome:
-    """Return `outcome` with the LLM and the key filled in, and its cost where that is not given.
+def measured(outcome: Outcome, *, llm: str, key_id: str, price: Price | None, in_flight: int | None = None) -> Outcome:
+    """Return `outcome` with the LLM, the key and what was under way filled in, and its cost where that is not given.
 
     The measured cost where the caller knows it, else the tokens at `price`, which the LLM had when it was chosen; never
     the forecast.
@@ -31,4 +31,4 @@ def measured(outcome: Outcome, *, llm: str, key_id: str, price: Price | None) ->
             cached_tokens_in=outcome.cached_tokens_in,
             reasoning_tokens=outcome.reasoning_tokens,
         )
-    return msgspec.structs.replace(outcome, llm=llm, cost_usd=cost_usd, key_id=key_id)
+    return msgspec.structs.replace(outcome, llm=llm, cost_usd=cost_usd, key_id=key_id, in_flight=in_flight)

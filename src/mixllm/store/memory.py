@@ -24,6 +24,7 @@ from mixllm.types import (
     OutcomeStatus,
     PlacedChange,
     PoolChange,
+    StateChange,
     StateInfo,
     StoredDecision,
     StoreHealth,
@@ -102,6 +103,7 @@ class MemoryStore:
         self._dropped = 0
         self._pool: OrderedDict[str, PlacedChange] = OrderedDict()
         self._last_change = 0
+        self._announced: PlacedChange | None = None
         self._states: OrderedDict[int, LearnedState] = OrderedDict()
         self._quarantined: dict[int, str] = {}
 
@@ -234,25 +236,35 @@ class MemoryStore:
         """Return the newest change of each LLM that ever changed, oldest first."""
         with self._lock:
             self._refuse_closed()
-            return [placed.change for placed in self._pool.values()]
+            return [placed.change for placed in self._pool.values() if isinstance(placed.change, PoolChange)]
 
     def placed_changes(self, number: int, *, limit: int = 512) -> Sequence[PlacedChange]:
-        """Return the newest change of each LLM that is after `number`, at most `limit`, in order."""
+        """Return the newest change of each LLM, and of what is known, after `number`, at most `limit`, in order."""
         at_least("number", number, 0)
         at_least("limit", limit, 1)
         with self._lock:
             self._refuse_closed()
-            newer = (placed for placed in self._pool.values() if placed.number > number)
-            return list(islice(newer, min(limit, sys.maxsize)))
+            changes = [*self._pool.values(), *([] if self._announced is None else [self._announced])]
+            newer = sorted((placed for placed in changes if placed.number > number), key=lambda placed: placed.number)
+            return newer[: min(limit, sys.maxsize)]
 
-    def save_state(self, state: LearnedState) -> None:
-        """Keep a checkpoint, and forget what is older than the parameters say."""
+    def save_state(self, state: LearnedState, *, announce: bool = False) -> None:
+        """Keep a checkpoint, and forget what is older than the parameters say.
+
+        With `announce`, everyone who follows the store is told to take it over.
+        """
+        number = 0
         with self._lock:
             self._refuse_closed()
             self._states[state.version] = state
             self._states.move_to_end(state.version)
             self._quarantined.pop(state.version, None)
+            if announce:
+                number = self._last_change = self._last_change + 1
+                change = StateChange(version=state.version, created_at_s=state.created_at_s)
+                self._announced = PlacedChange(number=number, after_seq=self._last_seq, change=change)
             self._forget_states()
+        self._tail.advance(0, change=number)
 
     def load_state(self, version: int | None = None) -> LearnedState | None:
         """Return the checkpoint of `version`, or the one saved last that is not quarantined; else None."""
@@ -355,6 +367,8 @@ class MemoryStore:
             if len(last_of_day) < self._keep_daily_states:
                 last_of_day.setdefault(state.created_at_s // _DAY_S, state.version)
         kept = {state.version for state in usable[-self._keep_states :]}.union(last_of_day.values())
+        if self._announced is not None and isinstance(self._announced.change, StateChange):
+            kept.add(self._announced.change.version)
         for state in usable:
             if state.version not in kept:
                 del self._states[state.version]

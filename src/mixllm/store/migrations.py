@@ -164,7 +164,22 @@ _PLACES = Migration(
     statements=("ALTER TABLE pool_changes ADD COLUMN after_seq INTEGER NOT NULL DEFAULT 0",),
 )
 
-MIGRATIONS = (_TABLES, _REPORTING, _QUARANTINE, _SPENDING, _PLACES)
+_ANNOUNCEMENTS = Migration(
+    version=6,
+    purpose="checkpoints that everyone takes over; their numbers are among those of the pool's changes",
+    statements=(
+        """
+        CREATE TABLE state_changes (
+            number INTEGER PRIMARY KEY,
+            after_seq INTEGER NOT NULL,
+            version INTEGER NOT NULL,
+            created_at_s REAL NOT NULL
+        )
+        """,
+    ),
+)
+
+MIGRATIONS = (_TABLES, _REPORTING, _QUARANTINE, _SPENDING, _PLACES, _ANNOUNCEMENTS)
 """Every step, in order."""
 
 SCHEMA_VERSION = MIGRATIONS[-1].version

@@ -6,7 +6,13 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from mixllm.store.intake import Fact
-from mixllm.store.rows import decision_from_body, feedback_from_body, outcome_from_body, pool_change_from_body
+from mixllm.store.rows import (
+    decision_from_body,
+    feedback_from_body,
+    outcome_from_body,
+    placed_change,
+    pool_change_from_body,
+)
 from mixllm.types import (
     Decision,
     DecisionRecord,
@@ -205,18 +211,26 @@ def read_pool_changes(connection: sqlite3.Connection) -> Sequence[PoolChange]:
 
 
 def read_placed_changes(connection: sqlite3.Connection, number: int, *, limit: int) -> Sequence[PlacedChange]:
-    """Return the changes of the pool after `number`, in order."""
-    query = "SELECT seq, after_seq, body FROM pool_changes WHERE seq > ? ORDER BY seq LIMIT ?"
+    """Return the changes after `number`, of the pool and of what is known, in order."""
+    query = """
+    SELECT seq AS number, after_seq, body, NULL, NULL FROM pool_changes WHERE seq > ?1
+    UNION ALL
+    SELECT number, after_seq, NULL, version, created_at_s FROM state_changes WHERE number > ?1
+    ORDER BY number LIMIT ?2
+    """
     rows = connection.execute(query, (min(number, _MAX_INTEGER), min(limit, _MAX_INTEGER))).fetchall()
-    return [
-        PlacedChange(number=number, after_seq=after_seq, change=pool_change_from_body(body))
-        for number, after_seq, body in rows
-    ]
+    return [placed_change(*row) for row in rows]
 
 
 def read_last_change(connection: sqlite3.Connection) -> int:
-    """Return the number of the newest change of the pool; 0 where there is none."""
-    (number,) = connection.execute("SELECT coalesce(max(seq), 0) FROM pool_changes").fetchone()
+    """Return the number of the newest change of the pool, or of what is known; 0 where there is none."""
+    (number,) = connection.execute(
+        """
+        SELECT coalesce(max(number), 0) FROM (
+            SELECT max(seq) AS number FROM pool_changes UNION ALL SELECT max(number) FROM state_changes
+        )
+        """
+    ).fetchone()
     return int(number)
 
 

@@ -10,7 +10,16 @@ import numpy as np
 
 from mixllm.errors import InvalidValueError, StoreError
 from mixllm.store.checks import checked_id
-from mixllm.types import Decision, DecisionRecord, Feedback, Outcome, OutcomeEvent, PoolChange
+from mixllm.types import (
+    Decision,
+    DecisionRecord,
+    Feedback,
+    Outcome,
+    OutcomeEvent,
+    PlacedChange,
+    PoolChange,
+    StateChange,
+)
 
 __all__ = [
     "ENCODING_FAULTS",
@@ -23,6 +32,7 @@ __all__ = [
     "feedback_row",
     "outcome_from_body",
     "outcome_row",
+    "placed_change",
     "pool_change_body",
     "pool_change_from_body",
     "same_judgement",
@@ -195,6 +205,17 @@ def feedback_from_body(body: str) -> Feedback:
 def pool_change_from_body(body: str) -> PoolChange:
     """Return the change of the pool of a JSON body; raises `StoreError` where it is damaged."""
     return _decoded(_POOL_CHANGES, body)
+
+
+def placed_change(
+    number: int, after_seq: int, body: str | None, version: int | None, created_at_s: float | None
+) -> PlacedChange:
+    """Return the change of a row: of the pool where it has a body, else of what is known; raises `StoreError`."""
+    if body is not None:
+        return PlacedChange(number=number, after_seq=after_seq, change=pool_change_from_body(body))
+    assert version is not None
+    change = StateChange(version=version, created_at_s=created_at_s or 0.0)
+    return PlacedChange(number=number, after_seq=after_seq, change=change)
 
 
 def _decoded(decoder: msgspec.json.Decoder[_T], body: str) -> _T:

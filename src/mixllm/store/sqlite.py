@@ -62,12 +62,18 @@ AND seq NOT IN (
     SELECT max(seq) FROM states WHERE quarantined IS NULL
     GROUP BY cast(created_at_s / 86400 AS INTEGER) ORDER BY max(seq) DESC LIMIT ?
 )
+AND version NOT IN (SELECT version FROM state_changes ORDER BY number DESC LIMIT 1)
 """
 
 
 _INSERT_CHANGE = """
-INSERT INTO pool_changes (llm, active, created_at_s, body, after_seq)
-VALUES (?, ?, ?, ?, (SELECT coalesce(max(seq), 0) FROM events))
+INSERT INTO pool_changes (llm, active, created_at_s, body, after_seq, seq)
+VALUES (?, ?, ?, ?, (SELECT coalesce(max(seq), 0) FROM events), ?)
+"""
+
+_ANNOUNCE = """
+INSERT INTO state_changes (version, created_at_s, after_seq, number)
+VALUES (?, ?, (SELECT coalesce(max(seq), 0) FROM events), ?)
 """
 
 
@@ -311,7 +317,7 @@ class SQLiteStore:
         row = (change.spec.name, change.active, change.created_at_s, pool_change_body(change))
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(_INSERT_CHANGE, row)
+            connection.execute(_INSERT_CHANGE, (*row, read_last_change(connection) + 1))
 
         self._writer.call(write)
         self._tail.advance(0, change=self._last_change())
@@ -322,23 +328,30 @@ class SQLiteStore:
             return read_pool_changes(connection)
 
     def placed_changes(self, number: int, *, limit: int = 512) -> Sequence[PlacedChange]:
-        """Return the changes of the pool after `number`, at most `limit`, in order."""
+        """Return the changes after `number`, of the pool and of what is known, at most `limit`, in order."""
         at_least("number", number, 0)
         at_least("limit", limit, 1)
         with self._readers.connection() as connection:
             return read_placed_changes(connection, number, limit=limit)
 
-    def save_state(self, state: LearnedState) -> None:
-        """Keep a checkpoint, and forget what is older than the parameters say; returns when durable."""
+    def save_state(self, state: LearnedState, *, announce: bool = False) -> None:
+        """Keep a checkpoint, and forget what is older than the parameters say; returns when durable.
+
+        With `announce`, everyone who follows the store is told to take it over.
+        """
         row = (state.version, state.position, state.created_at_s, state.payload)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "INSERT OR REPLACE INTO states (version, position, created_at_s, payload) VALUES (?, ?, ?, ?)", row
             )
+            if announce:
+                connection.execute(_ANNOUNCE, (state.version, state.created_at_s, read_last_change(connection) + 1))
             connection.execute(_FORGET_STATES, (self._keep_states, self._keep_daily_states))
 
         self._writer.call(write)
+        if announce:
+            self._tail.advance(0, change=self._last_change())
 
     def load_state(self, version: int | None = None) -> LearnedState | None:
         """Return the checkpoint of `version`, or the one saved last that is not quarantined; else None."""

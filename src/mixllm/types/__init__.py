@@ -9,7 +9,16 @@ from mixllm.types.forecast import Estimate, Forecast, Hold
 from mixllm.types.llm import LLMSpec, Price
 from mixllm.types.outcome import Outcome, OutcomeEvent, OutcomeStatus
 from mixllm.types.query import Query, WarmPrefix
-from mixllm.types.stored import LearnedState, PlacedChange, PoolChange, StateInfo, StoreHealth
+from mixllm.types.stored import (
+    KeptStart,
+    LearnedState,
+    PlacedChange,
+    PoolChange,
+    Spending,
+    StateChange,
+    StateInfo,
+    StoreHealth,
+)
 from mixllm.types.values import (
     IMPLICIT_SOURCES,
     JUDGE_SOURCE,
@@ -40,6 +49,7 @@ __all__ = [
     "Forecast",
     "Hold",
     "Ineligible",
+    "KeptStart",
     "LLMSpec",
     "LearnedState",
     "LearningEvent",
@@ -52,6 +62,8 @@ __all__ = [
     "Query",
     "Secret",
     "ShadowChoice",
+    "Spending",
+    "StateChange",
     "StateInfo",
     "StoreHealth",
     "StoredDecision",

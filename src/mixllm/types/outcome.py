@@ -49,6 +49,9 @@ class Outcome(Value, frozen=True, kw_only=True):
         What went wrong, without secrets and prompts.
     key_id
         Whom the call is charged to (see `Query`); the router fills it in.
+    in_flight
+        Calls to its LLM that were under way when it began; None takes the decision's, which counted those of the LLM
+        that was chosen. The router fills it in where another LLM took the call.
     """
 
     llm: str | None = None
@@ -66,6 +69,7 @@ class Outcome(Value, frozen=True, kw_only=True):
     attempt: int = 0
     error: str | None = None
     key_id: str = ""
+    in_flight: int | None = None
 
     def __post_init__(self) -> None:
         check_key_id(self.key_id)
@@ -75,6 +79,7 @@ class Outcome(Value, frozen=True, kw_only=True):
         count_in_range("cached_tokens_in", self.cached_tokens_in, 0)
         count_in_range("reasoning_tokens", self.reasoning_tokens, 0)
         count_in_range("attempt", self.attempt, 0)
+        count_in_range("in_flight", self.in_flight, 0)
         count_in_range("choices", self.choices, 1)
         if self.cost_usd is not None:
             non_negative("cost_usd", self.cost_usd)

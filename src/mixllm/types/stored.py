@@ -5,7 +5,16 @@ from __future__ import annotations
 from mixllm.types.llm import LLMSpec
 from mixllm.types.values import Value
 
-__all__ = ["LearnedState", "PlacedChange", "PoolChange", "StateInfo", "StoreHealth"]
+__all__ = [
+    "KeptStart",
+    "LearnedState",
+    "PlacedChange",
+    "PoolChange",
+    "Spending",
+    "StateChange",
+    "StateInfo",
+    "StoreHealth",
+]
 
 
 class LearnedState(Value, frozen=True, kw_only=True):
@@ -93,8 +102,23 @@ class PoolChange(Value, frozen=True, kw_only=True):
     configured: LLMSpec | None = None
 
 
+class StateChange(Value, frozen=True, kw_only=True):
+    """A checkpoint that everyone who follows the store takes over, as after a rollback or a merge.
+
+    Parameters
+    ----------
+    version
+        Of the checkpoint.
+    created_at_s
+        Unix time of the checkpoint.
+    """
+
+    version: int
+    created_at_s: float
+
+
 class PlacedChange(Value, frozen=True, kw_only=True):
-    """A change of the pool and its place among the events, which is the same for everyone who reads the store.
+    """A change of the pool, or of what is known, and its place among the events: the same for all who read the store.
 
     Parameters
     ----------
@@ -108,4 +132,43 @@ class PlacedChange(Value, frozen=True, kw_only=True):
 
     number: int
     after_seq: int
-    change: PoolChange
+    change: PoolChange | StateChange
+
+
+class Spending(Value, frozen=True, kw_only=True):
+    """What the events of a budget's period have cost.
+
+    Parameters
+    ----------
+    since_s
+        Unix time at which the period began.
+    until_seq
+        `LearningEvent.seq` of the last event that is counted.
+    usd
+        Measured cost by key.
+    """
+
+    since_s: float
+    until_seq: int
+    usd: dict[str, float]
+
+
+class KeptStart(Value, frozen=True, kw_only=True):
+    """What a start reads from the store, as of one event: for a start while the store is away.
+
+    Parameters
+    ----------
+    state
+        Everything learned up to its position.
+    change
+        Number of the last change, of the pool or of what is known, that was made by then.
+    changes
+        The newest change of each LLM that ever changed, in order, up to `change`.
+    spending
+        What the budget's period had cost; None where there was no budget.
+    """
+
+    state: LearnedState
+    change: int
+    changes: tuple[PlacedChange, ...] = ()
+    spending: Spending | None = None

@@ -35,6 +35,9 @@ class Calls:
         When the request came, on the clock of `time.perf_counter`.
     watched
         Is told of failures; None: nobody wants to know.
+    going_on
+        Whether the decision let an agent's LLM go on and so looked at no other: where it fails, the others are looked
+        at for a fallback.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Calls:
         spec: LLMSpec,
         started_s: float,
         watched: WatchedCall | None = None,
+        going_on: bool = False,
     ) -> None:
         self.state = state
         self.request = request
@@ -56,6 +60,7 @@ class Calls:
         self.hedged: Attempt | None = None
         """The call that was late, and lost or won against the one that was started beside it."""
         self._spec = spec
+        self._narrow = going_on
         self._made_lineup: Lineup | None = None
         self._story: list[str] = []
         self._hedges = 0
@@ -146,7 +151,7 @@ class Calls:
         return attempt
 
     async def _reach(self) -> Attempt:
-        attempt = self._begin(self._first())
+        attempt = self._begin(await self._first())
         hedges = self.state.calls.hedge.enabled
         if hedges:
             self.state.hedges.request()
@@ -160,7 +165,7 @@ class Calls:
             except UpstreamError as error:
                 if delay_s is None:
                     self._note(attempt, error)
-                turn = self._after()
+                turn = await self._after()
                 if turn is None or not turn.again:
                     self._tell_last()
                 if turn is None:
@@ -189,10 +194,25 @@ class Calls:
             )
         return self._made_lineup
 
-    def _first(self) -> Turn:
+    async def _first(self) -> Turn:
         """Return the chosen LLM's turn; where others fail less at the moment, that of the next best."""
         began_s = self.state.router.breakers.begin(self._spec.name)
-        return self._lineup.instead() if began_s is None else Turn(self._spec, began_s)
+        if began_s is not None:
+            return Turn(self._spec, began_s)
+        await self._widen()
+        return self._lineup.instead()
+
+    async def _widen(self) -> None:
+        """Look for fallbacks among the whole pool, once, where the decision did not."""
+        if not self._narrow:
+            return
+        self._narrow = False
+        router = self.state.router
+        if router.encoder.blocking:
+            self.decision = await asyncio.to_thread(router.reconsider, self.decision, self.request.query)
+        else:
+            self.decision = router.reconsider(self.decision, self.request.query)
+        self._lineup.widen(self.decision)
 
     def _note(self, attempt: Attempt, error: UpstreamError) -> None:
         """Record an attempt that failed."""
@@ -208,12 +228,13 @@ class Calls:
             self.tell(*self._untold)
             self._untold = None
 
-    def _after(self) -> Turn | None:
+    async def _after(self) -> Turn | None:
         """Return whose turn it is after the last failure; None where nobody's."""
         now_s = time.perf_counter()
         left_s = self._deadline_s - now_s
         if self._fault is None or left_s <= 0 or len(self.attempts) - self._hedges >= self.state.calls.max_attempts:
             return None
+        await self._widen()
         turn = self._lineup.after(self._fault, elapsed_s=now_s - self.started_s, now_s=now_s, left_s=left_s)
         if turn is not None:
             self.state.call_metrics.observe_further(turn.spec.name, again=turn.again)

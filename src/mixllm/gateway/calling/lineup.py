@@ -74,6 +74,10 @@ class Lineup:
         self._failed: dict[str, tuple[Fault, float]] = {}
         self._too_small = 0
 
+    def widen(self, decision: Decision) -> None:
+        """Have the candidates of `decision` for fallbacks, which is the same one with more of them."""
+        self._decision = decision
+
     def instead(self) -> Turn:
         """Return whose turn it is where the breaker of the chosen LLM refuses the first call.
 

@@ -18,6 +18,7 @@ from mixllm.gateway.chat import answer_chat
 from mixllm.gateway.messages.errors import anthropic_error
 from mixllm.gateway.messages.translation import MessagesTranslation
 from mixllm.gateway.requests import check_count, read_chat_request
+from mixllm.gateway.shown import error_for
 from mixllm.gateway.translation import translated
 from mixllm.units import tokens_from_chars
 
@@ -34,7 +35,7 @@ async def messages(request: Request) -> Response:
         response = await answer_chat(request, translation.fields(), started_s=started_s)
         return translated(response, translation)
     except _ERRORS as error:
-        return _refusal(error)
+        return _refusal(error_for(request, error))
 
 
 async def count_tokens(request: Request) -> Response:

@@ -33,6 +33,7 @@ from mixllm.learning.snapshot_bytes import snapshot_from_bytes
 from mixllm.learning.status import LearnerStatus
 from mixllm.learning.vitals import Vitals
 from mixllm.learning.worker import LearningWorker
+from mixllm.types import PlacedChange
 from mixllm.units import positive
 
 __all__ = ["FollowingWorker"]
@@ -76,6 +77,7 @@ class FollowingWorker(LearningWorker):
         self.observe, self.make_change = worker.observe, worker.make_change
         self.path = path
         self.patience_s = positive("patience_s", patience_s)
+        self.first_change, self.away_since_s = worker.first_change, worker.away_since_s
         self._change = worker.change
         self._due_change = 0
         self._status = worker.status()
@@ -154,6 +156,9 @@ class FollowingWorker(LearningWorker):
     def checkpoint(self, *, always: bool = False) -> None:
         """Have the other process keep a checkpoint; raises as `catch_up` does."""
         self._ask(Keep(always=always))
+
+    def keep_start(self) -> None:
+        """Do nothing: the other process keeps what a start without the store needs."""
 
     def merge(self, checkpoint: Checkpoint) -> None:
         """Have the other process add what a third one has learned; raises as `LearningWorker.merge` does."""
@@ -270,6 +275,9 @@ class FollowingWorker(LearningWorker):
                     self._make(placed)
             self._version = snapshot.version
             self.publish(snapshot)
+
+    def _adopt(self, placed: PlacedChange) -> None:
+        """Do nothing: the snapshot that comes with `placed` knows what the other process has taken over."""
 
     # ---- from the store ---------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ AND number NOT IN (
     SELECT max(number) FROM states WHERE quarantined IS NULL
     GROUP BY floor(created_at_s / 86400) ORDER BY max(number) DESC LIMIT %s
 )
+AND version NOT IN (SELECT version FROM state_changes ORDER BY number DESC LIMIT 1)
 """
 
 
@@ -29,14 +30,24 @@ def append_pool_change(connection: Connection, *, change: PoolChange, body: str,
     connection.execute(NOTIFY, (channel,))
 
 
-def save_state(connection: Connection, *, state: LearnedState, keep: int, keep_daily: int) -> None:
-    """Keep a checkpoint, in the place of one of its version, and forget old ones."""
+def save_state(
+    connection: Connection, *, state: LearnedState, keep: int, keep_daily: int, announce: str | None = None
+) -> None:
+    """Keep a checkpoint, in the place of one of its version, and forget old ones; tell who listens to take it over."""
     connection.execute("LOCK TABLE states IN SHARE ROW EXCLUSIVE MODE")  # Two gateways may save at once.
     connection.execute("DELETE FROM states WHERE version = %s", (state.version,))
     connection.execute(
         "INSERT INTO states (version, position, created_at_s, payload) VALUES (%s, %s, %s, %s)",
         (state.version, state.position, state.created_at_s, state.payload),
     )
+    if announce is not None:
+        last_seq, last_change = lock_totals(connection)
+        connection.execute(
+            "INSERT INTO state_changes (number, after_seq, version, created_at_s) VALUES (%s, %s, %s, %s)",
+            (last_change + 1, last_seq, state.version, state.created_at_s),
+        )
+        connection.execute("UPDATE totals SET last_change = %s", (last_change + 1,))
+        connection.execute(NOTIFY, (announce,))
     connection.execute(_FORGET_STATES, (keep, keep_daily))
 
 

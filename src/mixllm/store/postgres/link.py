@@ -19,12 +19,14 @@ class Link:
     ----------
     place
         What the database is called.
+    problem
+        What is wrong at the beginning; None where it answers.
     """
 
-    def __init__(self, *, place: str) -> None:
+    def __init__(self, *, place: str, problem: str | None = None) -> None:
         self._place = place
         self._lock = threading.Lock()
-        self._problem: str | None = None
+        self._problem = problem
 
     @property
     def problem(self) -> str | None:
@@ -39,11 +41,11 @@ class Link:
                 _LOG.warning("Store %s answers again", self._place)
 
     def down(self, error: StoreError) -> None:
-        """Say that it does not."""
+        """Say that it does not, or may not be used."""
         with self._lock:
             if self._problem is None:
-                self._problem = str(error)
                 _LOG.error("%s", error)
+            self._problem = str(error)
 
     def refuse_down(self) -> None:
         """Raise `StoreError` while the database does not answer, so that nobody waits for it."""

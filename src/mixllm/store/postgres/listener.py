@@ -6,6 +6,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 import psycopg
 
@@ -35,13 +36,19 @@ class Listener:
         Told whether the database answers.
     watchdog
         Ends waits for a server that does not answer.
+    greet
+        Called with every new connection, before the link is said to be up; raises `StoreError` where the database is
+        not to be used.
     """
 
-    def __init__(self, *, database: Database, tail: Tail, link: Link, watchdog: Watchdog) -> None:
+    def __init__(
+        self, *, database: Database, tail: Tail, link: Link, watchdog: Watchdog, greet: Callable[[Connection], None]
+    ) -> None:
         self._database = database
         self._tail = tail
         self._link = link
         self._watchdog = watchdog
+        self._greet = greet
         self._closing = threading.Event()
         self._waker, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="mixllm-store-listener", daemon=True)
@@ -65,7 +72,12 @@ class Listener:
                 self._closing.wait(_LOOK_S)
                 continue
             try:
+                with self._watchdog.over(connection):
+                    self._greet(connection)
                 self._listen(connection)
+            except StoreError as error:
+                self._link.down(error)
+                self._closing.wait(_LOOK_S)
             except psycopg.Error as error:
                 self._link.down(self._database.fault(error))
             finally:

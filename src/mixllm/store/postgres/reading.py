@@ -7,7 +7,13 @@ from typing import Any
 
 from mixllm.store.postgres.database import Connection
 from mixllm.store.reading import KnownDecision
-from mixllm.store.rows import decision_from_body, feedback_from_body, outcome_from_body, pool_change_from_body
+from mixllm.store.rows import (
+    decision_from_body,
+    feedback_from_body,
+    outcome_from_body,
+    placed_change,
+    pool_change_from_body,
+)
 from mixllm.types import LearnedState, LearningEvent, PlacedChange, PoolChange, StateInfo, StoredDecision
 
 __all__ = [
@@ -16,6 +22,7 @@ __all__ = [
     "read_decisions",
     "read_ends",
     "read_events",
+    "read_log_id",
     "read_placed_changes",
     "read_pool_changes",
     "read_spent_usd",
@@ -93,9 +100,15 @@ def read_events(connection: Connection, seq: int, *, limit: int) -> Sequence[Lea
 
 
 def read_ends(connection: Connection) -> tuple[int, int]:
-    """Return the `seq` of the newest event and the number of the newest change of the pool; 0 where there is none."""
+    """Return the `seq` of the newest event and the number of the newest change; 0 where there is none."""
     ((seq, number),) = _rows(connection, "SELECT last_seq, last_change FROM totals")
     return int(seq), int(number)
+
+
+def read_log_id(connection: Connection) -> str:
+    """Return which log of events this is: another database, also of the same name, has another."""
+    ((log_id,),) = _rows(connection, "SELECT log_id FROM totals")
+    return str(log_id)
 
 
 def read_spent_usd(connection: Connection, *, since_s: float, until_seq: int | None) -> dict[str, float]:
@@ -118,13 +131,15 @@ def read_pool_changes(connection: Connection) -> Sequence[PoolChange]:
 
 
 def read_placed_changes(connection: Connection, number: int, *, limit: int) -> Sequence[PlacedChange]:
-    """Return the changes after `number`, in order."""
-    query = "SELECT number, after_seq, body FROM pool_changes WHERE number > %s ORDER BY number LIMIT %s"
-    rows = _rows(connection, query, (min(number, _MAX_INTEGER), min(limit, _MAX_INTEGER)))
-    return [
-        PlacedChange(number=number, after_seq=after_seq, change=pool_change_from_body(body))
-        for number, after_seq, body in rows
-    ]
+    """Return the changes after `number`, of the pool and of what is known, in order."""
+    query = """
+    SELECT number, after_seq, body, NULL AS version, NULL AS created_at_s FROM pool_changes WHERE number > %s
+    UNION ALL
+    SELECT number, after_seq, NULL, version, created_at_s FROM state_changes WHERE number > %s
+    ORDER BY number LIMIT %s
+    """
+    after = min(number, _MAX_INTEGER)
+    return [placed_change(*row) for row in _rows(connection, query, (after, after, min(limit, _MAX_INTEGER)))]
 
 
 def read_state(connection: Connection, version: int | None) -> LearnedState | None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-
-import psycopg
 
 from mixllm.errors import StoreError, UnknownDecisionError
 from mixllm.store.checks import at_least, checked_id, is_id, seconds
@@ -21,7 +17,7 @@ from mixllm.store.postgres.database import Connection, Database
 from mixllm.store.postgres.facts import DecisionFact, OutcomeFact, WrittenFact
 from mixllm.store.postgres.link import Link
 from mixllm.store.postgres.listener import Listener
-from mixllm.store.postgres.migrations import migrate
+from mixllm.store.postgres.opening import greeting, opened
 from mixllm.store.postgres.readers import Readers
 from mixllm.store.postgres.reading import (
     has_decision,
@@ -37,6 +33,7 @@ from mixllm.store.postgres.reading import (
     read_totals,
 )
 from mixllm.store.postgres.spool import Spool
+from mixllm.store.postgres.start_file import StartFile
 from mixllm.store.postgres.watchdog import Watchdog
 from mixllm.store.postgres.writer import Writer
 from mixllm.store.reading import KnownDecision
@@ -52,6 +49,7 @@ from mixllm.types import (
     DecisionRecord,
     Feedback,
     FeedbackReceipt,
+    KeptStart,
     LearnedState,
     LearningEvent,
     OutcomeEvent,
@@ -69,7 +67,6 @@ _T = TypeVar("_T")
 
 _MAX_DELAY_S = 60.0
 _MAX_PATIENCE_S = 3600.0
-_RETRY_S = 0.25
 _ANSWER_S = 10.0
 """How long the server may take to answer what is written; then it counts as away."""
 
@@ -102,7 +99,7 @@ class PostgresStore:
     max_connections
         Most connections that read; two more write and listen.
     connect_patience_s
-        How long opening waits for a server that cannot be reached yet.
+        How long opening waits for a server that cannot be reached yet, where nothing is kept for a start without it.
     keep_states
         How many of the newest checkpoints of learned state are kept.
     keep_daily_states
@@ -131,6 +128,10 @@ class PostgresStore:
     is on a known decision, or repeats or contradicts one of another process, is found when it is shipped: it is left
     out then, and the log tells. Reading, checkpoints and changes of the pool raise `StoreError` meanwhile, at once.
     Where the spool is full, new decisions and outcomes are dropped and counted, and feedback is refused.
+
+    **A start without it.** Where the database is away when the store is opened, and the spool's folder holds what
+    `keep_start` was given, the store begins as one whose database has just gone away, and `kept_start` tells what was
+    known. Where there is nothing of the kind, opening fails.
 
     A connection pooler in front of the server must keep sessions (``pool_mode = session``): notifications need it.
     """
@@ -165,11 +166,20 @@ class PostgresStore:
         self._spool = Spool(
             folder=None if spool is None else Path(spool), max_bytes=at_least("max_spool_bytes", max_spool_bytes, 1)
         )
-        self._link = Link(place=self._database.place)
-        last_seq, last_change = _prepare(self._database, patience_s=patience_s)
-        self._tail = Tail(last_seq=last_seq, last_change=last_change)
+        self._start_file = StartFile(
+            folder=None if spool is None else Path(spool), place=self._database.place, max_bytes=max_spool_bytes
+        )
+        self._opened = opened(self._database, self._start_file, patience_s=patience_s)
+        self._link = Link(place=self._database.place, problem=self._opened.problem)
+        self._tail = Tail(last_seq=self._opened.last_seq, last_change=self._opened.last_change)
         self._watchdog = Watchdog(limit_s=_ANSWER_S)
-        self._listener = Listener(database=self._database, tail=self._tail, link=self._link, watchdog=self._watchdog)
+        self._listener = Listener(
+            database=self._database,
+            tail=self._tail,
+            link=self._link,
+            watchdog=self._watchdog,
+            greet=greeting(self._database, self._opened),
+        )
         self._writer = Writer(
             database=self._database,
             intake=self._intake,
@@ -309,15 +319,19 @@ class PostgresStore:
         return self._read(read_pool_changes)
 
     def placed_changes(self, number: int, *, limit: int = 512) -> Sequence[PlacedChange]:
-        """Return the changes of the pool after `number`, at most `limit`, in order."""
+        """Return the changes after `number`, of the pool and of what is known, at most `limit`, in order."""
         at_least("number", number, 0)
         at_least("limit", limit, 1)
         return self._read(lambda connection: read_placed_changes(connection, number, limit=limit))
 
-    def save_state(self, state: LearnedState) -> None:
-        """Keep a checkpoint, and forget what is older than the parameters say; returns when durable."""
+    def save_state(self, state: LearnedState, *, announce: bool = False) -> None:
+        """Keep a checkpoint, and forget what is older than the parameters say; returns when durable.
+
+        With `announce`, everyone who follows the store is told to take it over.
+        """
         keep, keep_daily = self._keep_states, self._keep_daily_states
-        self._writer.call(partial(save_state, state=state, keep=keep, keep_daily=keep_daily))
+        channel = self._database.channel if announce else None
+        self._writer.call(partial(save_state, state=state, keep=keep, keep_daily=keep_daily, announce=channel))
 
     def load_state(self, version: int | None = None) -> LearnedState | None:
         """Return the checkpoint of `version`, or the one saved last that is not quarantined; else None."""
@@ -338,6 +352,14 @@ class PostgresStore:
     def release_state(self, version: int) -> None:
         """Take the mark of `quarantine_state` away; returns when durable."""
         self._writer.call(partial(mark_state, version=version, reason=None))
+
+    def keep_start(self, start: KeptStart) -> None:
+        """Keep `start` beside the spool, unless what is there is as new; a disk that does not take it is logged."""
+        self._start_file.write(start, log_id=self._opened.log_id)
+
+    def kept_start(self) -> KeptStart | None:
+        """Return what `keep_start` was given, where the database was away when the store was opened; else None."""
+        return self._opened.kept
 
     def flush(self) -> None:
         """Return when everything appended so far is durable: in the database, or spooled while that is away."""
@@ -386,22 +408,6 @@ class PostgresStore:
                 raise
             known = KnownDecision()
         return known_before, held, spooled, known
-
-
-def _prepare(database: Database, *, patience_s: float) -> tuple[int, int]:
-    """Bring the schema up to date and return the ends of its logs; wait for a server that is not there yet."""
-    deadline_s = time.monotonic() + patience_s
-    while True:
-        try:
-            with closing(database.connect()) as connection:
-                migrate(connection, database)
-                return read_ends(connection)
-        except psycopg.Error as error:
-            raise database.fault(error) from error
-        except StoreError as error:
-            if not isinstance(error.__cause__, psycopg.OperationalError) or time.monotonic() >= deadline_s:
-                raise
-            time.sleep(_RETRY_S)
 
 
 def _add_fact(known: KnownDecision, fact: WrittenFact) -> None:
