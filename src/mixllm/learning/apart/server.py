@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,8 @@ __all__ = ["LearningServer"]
 
 _LOG = logging.getLogger(__name__)
 _TELL_EVERY_S = 0.5
+_TELLING_SHARE = 0.05
+_LONGEST_PAUSE_S = 2.0
 _BACKLOG = 64
 
 
@@ -119,6 +122,7 @@ class _Guest:
         self._replies: list[Reply] = []
         self._sent: Snapshot | None = None
         self._gone = False
+        self._pause_s = 0.0
 
     def start(self) -> None:
         """Begin to listen and to tell."""
@@ -180,6 +184,7 @@ class _Guest:
         try:
             while True:
                 with self._changed:
+                    self._changed.wait_for(lambda: self._replies or self._gone, timeout=self._pause_s)
                     self._changed.wait_for(
                         lambda: self._offered is not None or self._replies or self._gone, timeout=_TELL_EVERY_S
                     )
@@ -187,9 +192,13 @@ class _Guest:
                     replies, self._replies = self._replies, []
                     if self._gone:
                         return
+                started_s = time.monotonic()
                 self._line.say(Told(status=self._worker.status()))
+                self._pause_s = 0.0
                 if offered is not None:
                     self._tell_snapshot(*offered)
+                    # To read and swap in what took so long to write takes as long, from the time of requests.
+                    self._pause_s = min((time.monotonic() - started_s) / _TELLING_SHARE, _LONGEST_PAUSE_S)
                 for reply in replies:
                     self._line.say(reply)
         except OSError as error:
