@@ -113,12 +113,12 @@ def _config(
             "lambda": settings.trade_off,
             "reference_llm": reference,
             "max_cost_share": settings.max_cost_share,
-            "caution": 0.3,
-            "caution_judgements": 400.0,
+            "caution": 0.5,
+            "caution_judgements": 300.0,
             # A short run has no time to lose on exploring: each LLM is tried twenty times, then little is left to luck.
             "policy": {
                 "name": "thompson",
-                "scale": 0.3,
+                "scale": 0.15,
                 "early_judgements": 0.0,
                 "warmup_judgements": 20,
                 "warmup_share": 0.6,
