@@ -52,7 +52,7 @@ __all__ = ["command"]
 @click.option(
     "--cost-share",
     "max_cost_share",
-    default=0.42,
+    default=0.43,
     show_default=True,
     help="Cost may be this share of always asking the strongest LLM; 0: whatever λ is worth.",
 )

@@ -113,14 +113,14 @@ def _config(
             "lambda": settings.trade_off,
             "reference_llm": reference,
             "max_cost_share": settings.max_cost_share,
-            "caution": 0.5,
+            "caution": 0.3,
             "caution_judgements": 300.0,
-            # A short run has no time to lose on exploring: each LLM is tried twenty times, then little is left to luck.
+            # A short run has no time to lose on exploring: each LLM is tried some 25 times, then little is left to luck.
             "policy": {
                 "name": "thompson",
                 "scale": 0.15,
                 "early_judgements": 0.0,
-                "warmup_judgements": 20,
+                "warmup_judgements": 25,
                 "warmup_share": 0.6,
             },
         },

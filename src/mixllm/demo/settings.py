@@ -55,7 +55,7 @@ class DemoSettings(Value, frozen=True, kw_only=True):
     speed: float | None = None
     seed: int = 0
     trade_off: float = 20.0
-    max_cost_share: float | None = 0.42
+    max_cost_share: float | None = 0.43
     arrivals: Arrivals = "closed"
     trace: Path | None = None
     duration_s: float = 120.0
