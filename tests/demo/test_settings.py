@@ -19,6 +19,8 @@ from mixllm.errors import InvalidValueError
         ("speed", float("nan")),
         ("seed", -1),
         ("trade_off", -0.1),
+        ("max_cost_share", 0.0),
+        ("max_cost_share", 1.5),
         ("arrivals", "never"),
         ("duration_s", 0.0),
         ("rate_per_s", -1.0),

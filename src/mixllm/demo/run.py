@@ -115,7 +115,7 @@ def _config(
             "max_cost_share": settings.max_cost_share,
             "caution": 0.3,
             "caution_judgements": 300.0,
-            # A short run has no time to lose on exploring: each LLM is tried some 25 times, then little is left to luck.
+            # A short run has no time to lose on exploring: each LLM is tried some 25 times, then luck decides little.
             "policy": {
                 "name": "thompson",
                 "scale": 0.15,
