@@ -32,6 +32,7 @@ from mixllm.decision import (
     OutOfDomainRule,
     Period,
     ScoreWeights,
+    SharePacer,
     SquareCBPolicy,
     ThompsonPolicy,
     UCBPolicy,
@@ -48,7 +49,7 @@ from mixllm.learning.judging import Judging
 from mixllm.learning.key_shares import KeyShares
 from mixllm.learning.merging import learned_since
 from mixllm.registry import BreakerRules, Breakers, priced
-from mixllm.router import Budget, BudgetLimits, KeyLimits, PoolDifference, RouterCore, Shadow, Shadows
+from mixllm.router import Budget, BudgetLimits, CostShare, KeyLimits, PoolDifference, RouterCore, Shadow, Shadows
 from mixllm.saved_router import SavedRouter
 from mixllm.store import MemoryStore, SQLiteStore
 from mixllm.tags import DEFAULT_DOMAINS, Domain, PrototypeTagger, TagFeatures, TruncatedProjection
@@ -58,6 +59,7 @@ __all__ = [
     "PoolDifference",
     "Router",
     "build_breaker_rules",
+    "build_cost_share",
     "build_encoder",
     "build_features",
     "build_judging",
@@ -180,6 +182,7 @@ class Router(RouterCore):
             stalled_after_s=self.learning_config.stalled_after_s,
             quarantine=quarantine,
             budget=None if budget is None else Budget(limits=budget, clock=clock),
+            cost_share=build_cost_share(self.routing_config),
             shadows=build_shadows(self.routing_config),
             deadline_quantile=self.routing_config.deadline_quantile,
             max_latency_s=self.routing_config.max_latency_s,
@@ -291,6 +294,8 @@ class Router(RouterCore):
             self.budget.relimit(limits)
         self.maker, self.shadows = maker, shadows
         routing = config.routing
+        self.cost_share = build_cost_share(routing, before=self.cost_share)
+        self._observe_costs()
         self.max_latency_s, self.max_ttft_s = routing.max_latency_s, routing.max_ttft_s
         self.deadline_quantile = routing.deadline_quantile
         self.routing_config = msgspec.structs.replace(routing, reference_llm=self.routing_config.reference_llm)
@@ -482,6 +487,19 @@ def build_maker(config: RoutingConfig) -> DecisionMaker:
         out_of_domain=_out_of_domain_rule(config.out_of_domain),
         max_wait_s=config.max_wait_s,
     )
+
+
+def build_cost_share(config: RoutingConfig, *, before: CostShare | None = None) -> CostShare | None:
+    """Return the limit on cost relative to the reference LLM that `config` sets; None where it sets none.
+
+    Where it is the limit that there was `before`, that one goes on.
+    """
+    if config.max_cost_share is None:
+        return None
+    pacer = SharePacer(share=config.max_cost_share, weights=_score_weights(config))
+    if before is not None and (before.pacer.share, before.pacer.weights) == (pacer.share, pacer.weights):
+        return before
+    return CostShare(pacer=pacer)
 
 
 def build_shadows(config: RoutingConfig) -> Shadows | None:

@@ -108,3 +108,16 @@ def test_budgets_and_shadows_are_measured(playback: PlaybackServer, tmp_path: Pa
     assert sum(counted) == 2
     assert at(samples, "shadow_cost_difference_usd", shadow="frugal") <= 0.0
     assert at(samples, "shadow_quality_difference", shadow="frugal") <= 0.0
+
+
+def test_the_share_of_the_reference_llms_cost_is_measured(playback: PlaybackServer, tmp_path: Path) -> None:
+    routing = {"max_cost_share": 0.25, "lambda": 100}
+    with Gateway(config_for(playback, tmp_path / "m.db", routing=routing)) as running:
+        for _ in range(3):
+            assert running.chat().status == 200
+        samples = scraped(running)
+    assert at(samples, "cost_share_limit") == 0.25
+    assert at(samples, "cost_share_spent_usd") > 0.0
+    assert at(samples, "cost_share_reference_usd") > 0.0
+    assert at(samples, "cost_share_lambda_factor") == pytest.approx(1.0 / (1.0 + at(samples, "cost_share_mu")))
+    assert at(samples, "cost_share_out_of_reach") == 0.0

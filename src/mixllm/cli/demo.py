@@ -48,7 +48,16 @@ __all__ = ["command"]
 @click.option("--rate", "rate_per_s", type=float, help="Mean queries in a second.  [default: the trace's own, else 5]")
 @click.option("--capacity", default=8, show_default=True, help="Calls that each LLM serves at the same time.")
 @click.option("--seed", default=0, show_default=True, help="Of the queries' order, and of the synthetic log.")
-@click.option("--lambda", "trade_off", default=7.0, show_default=True, help="The larger, the more quality counts.")
+@click.option(
+    "--lambda", "trade_off", type=float, help="The larger, the more quality counts.  [default: 20 with --data, else 7]"
+)
+@click.option(
+    "--cost-share",
+    "max_cost_share",
+    default=0.43,
+    show_default=True,
+    help="Cost may be this share of always asking the strongest LLM; 0: whatever λ is worth.",
+)
 @click.option("--keep", is_flag=True, help="Leave the gateway up at the end, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -63,7 +72,8 @@ def command(
     rate_per_s: float | None,
     capacity: int,
     seed: int,
-    trade_off: float,
+    trade_off: float | None,
+    max_cost_share: float,
     keep: bool,
     as_json: bool,
 ) -> None:
@@ -80,6 +90,7 @@ def command(
         speed=speed,
         seed=seed,
         trade_off=trade_off,
+        max_cost_share=max_cost_share or None,
         arrivals=arrivals,
         trace=trace,
         duration_s=duration_s,

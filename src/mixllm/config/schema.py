@@ -151,6 +151,9 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         The LLM whose mean cost is the scale of cost; None takes the dearest.
     wait_weight, wait_steepness_per_s, wait_onset, deadline_s, queue_weight
         β, γ, ξ, τ and η of the waiting penalties (see `mixllm.decision.ScoreWeights`).
+    max_cost_share
+        The mean cost may be this share of what always asking the reference LLM would cost: λ falls where it is more;
+        None: no limit.
     caution, caution_judgements
         How much more quality counts while the pool has been judged little (see `mixllm.decision.ScoreWeights`).
     max_latency_s, max_ttft_s
@@ -178,6 +181,7 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
     wait_onset: float = 0.8
     deadline_s: float = 30.0
     queue_weight: float = 0.3
+    max_cost_share: float | None = None
     caution: float = 0.0
     caution_judgements: float = 300.0
     max_latency_s: float | None = None
@@ -200,6 +204,8 @@ class RoutingConfig(Section, frozen=True, kw_only=True):
         fraction("wait_onset", self.wait_onset)
         positive("deadline_s", self.deadline_s)
         non_negative("queue_weight", self.queue_weight)
+        if self.max_cost_share is not None and not 0 < self.max_cost_share <= 1:
+            raise InvalidValueError("max_cost_share", self.max_cost_share, "above 0, at most 1")
         check_given(positive, self, "max_latency_s")
         check_given(positive, self, "max_ttft_s")
         if not 0 < self.deadline_quantile < 1:

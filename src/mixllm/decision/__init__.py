@@ -3,6 +3,7 @@
 from mixllm.decision.arrivals import Arrivals
 from mixllm.decision.bounds import ExplorationBounds
 from mixllm.decision.constraints import Refusal, why_ineligible
+from mixllm.decision.cost_share import SharePacer
 from mixllm.decision.forecasts import Forecasts
 from mixllm.decision.greedy import GreedyPolicy
 from mixllm.decision.maker import Choice, DecisionMaker, pick
@@ -28,6 +29,7 @@ __all__ = [
     "Period",
     "Refusal",
     "ScoreWeights",
+    "SharePacer",
     "SquareCBPolicy",
     "ThompsonPolicy",
     "UCBPolicy",

@@ -78,7 +78,11 @@ class ScoreWeights:
         >>> ScoreWeights(trade_off=2.0, caution=1.0).cautious_trade_off(0)
         4.0
         """
-        return self.trade_off * (1.0 + self.caution * math.exp(-judgements / self.caution_judgements))
+        return self.trade_off * self.caution_factor(judgements)
+
+    def caution_factor(self, judgements: float) -> float:
+        """Return 1 + κ·exp(−n/`caution_judgements`), n being `judgements`."""
+        return 1.0 + self.caution * math.exp(-judgements / self.caution_judgements)
 
     @property
     def quality_weight(self) -> float:

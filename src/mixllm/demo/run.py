@@ -59,7 +59,7 @@ def run_demo(settings: DemoSettings, *, console: Console, on_result: OnResult) -
     order = np.random.default_rng(settings.seed).permutation(len(log))
     times_s = planned_arrivals(settings, say=console.print)
     rows = [int(row) for row in (order[: settings.queries] if times_s is None else np.resize(order, len(times_s)))]
-    tally = Tally(log=log, reference=reference, trade_off=settings.trade_off)
+    tally = Tally(log=log, reference=reference, trade_off=settings.played_trade_off)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixllm-demo-")))
         pool_port, gateway_port = _free_port(), _free_port()
@@ -110,16 +110,17 @@ def _config(
     return {
         "model_list": [_entry(book, llm, pool_port) for llm in book.llms],
         "routing": {
-            "lambda": settings.trade_off,
+            "lambda": settings.played_trade_off,
             "reference_llm": reference,
-            "caution": 1.0,
-            "caution_judgements": 400.0,
-            # A short run has no time to lose on exploring: each LLM is tried twenty times, then little is left to luck.
+            "max_cost_share": settings.max_cost_share,
+            "caution": 0.3,
+            "caution_judgements": 300.0,
+            # A short run has no time to lose on exploring: each LLM is tried some 25 times, then luck decides little.
             "policy": {
                 "name": "thompson",
                 "scale": 0.15,
                 "early_judgements": 0.0,
-                "warmup_judgements": 20,
+                "warmup_judgements": 25,
                 "warmup_share": 0.6,
             },
         },

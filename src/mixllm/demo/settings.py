@@ -31,7 +31,10 @@ class DemoSettings(Value, frozen=True, kw_only=True):
     seed
         Of the queries' order, and of the synthetic log.
     trade_off
-        λ of the gateway.
+        λ of the gateway: what quality may cost at most; None: 20 with `data`, and 7 without, where a smaller share of
+        the cost is enough.
+    max_cost_share
+        The gateway's limit on cost relative to always asking the strongest LLM, in (0, 1]; None: no limit.
     arrivals
         ``closed``: each answer makes place for the next query. Else queries come in their own time, whatever the
         answers do (see `mixllm.evaluation.load.arrival_times`).
@@ -52,7 +55,8 @@ class DemoSettings(Value, frozen=True, kw_only=True):
     concurrency: int = 32
     speed: float | None = None
     seed: int = 0
-    trade_off: float = 7.0
+    trade_off: float | None = None
+    max_cost_share: float | None = 0.43
     arrivals: Arrivals = "closed"
     trace: Path | None = None
     duration_s: float = 120.0
@@ -72,7 +76,15 @@ class DemoSettings(Value, frozen=True, kw_only=True):
         positive("duration_s", self.duration_s)
         positive("deadline_s", self.deadline_s)
         non_negative("seed", self.seed)
-        non_negative("trade_off", self.trade_off)
+        if self.trade_off is not None:
+            non_negative("trade_off", self.trade_off)
+        if self.max_cost_share is not None and not 0 < self.max_cost_share <= 1:
+            raise InvalidValueError("max_cost_share", self.max_cost_share, "above 0, at most 1")
+
+    @property
+    def played_trade_off(self) -> float:
+        """λ of the gateway."""
+        return self.trade_off if self.trade_off is not None else (7.0 if self.data is None else 20.0)
 
     @property
     def played_speed(self) -> float:

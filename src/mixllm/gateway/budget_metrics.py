@@ -1,4 +1,4 @@
-"""The metrics of budgets and shadows."""
+"""The metrics of budgets, of the limit on the share of cost, and of shadows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from mixllm.router import BudgetStatus, ShadowCounts
+from mixllm.router import BudgetStatus, CostShareStatus, ShadowCounts
 
-__all__ = ["budget_metrics", "shadow_metrics"]
+__all__ = ["budget_metrics", "cost_share_metrics", "shadow_metrics"]
 
 _TOTAL = "total"
 """What the budget over everything is called where keys have theirs."""
@@ -40,6 +40,22 @@ def budget_metrics(status: BudgetStatus) -> Iterator[Metric]:
         beyond.add_metric([budget], float(account.out_of_reach))
         refused.add_metric([budget], account.refused)
     yield from (mu, factor, beyond, refused)
+
+
+def cost_share_metrics(status: CostShareStatus) -> Iterator[Metric]:
+    """Yield what there is to watch of the limit on cost relative to the reference LLM."""
+    for name, words, value in (
+        ("limit", "Share of the reference LLM's cost that may be spent", status.limit),
+        ("mu", "Multiplier of that limit, 0 where it does not bind", status.cost_weight - 1.0),
+        ("lambda_factor", "What λ is multiplied by", 1.0 / status.cost_weight),
+        ("out_of_reach", "1 where even the cheapest is too dear", float(status.out_of_reach)),
+    ):
+        yield GaugeMetricFamily(f"mixllm_cost_share_{name}", words, value=value)
+    # Gauges: what was expected is replaced by what was measured, which may be less.
+    yield GaugeMetricFamily("mixllm_cost_share_spent_usd", "Cost of decisions since the start", value=status.spent_usd)
+    yield GaugeMetricFamily(
+        "mixllm_cost_share_reference_usd", "What the reference would have cost", value=status.reference_usd
+    )
 
 
 def shadow_metrics(counts: Mapping[str, ShadowCounts]) -> Iterator[Metric]:

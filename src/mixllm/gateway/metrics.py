@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mixllm.gateway.budget_metrics import budget_metrics, shadow_metrics
+from mixllm.gateway.budget_metrics import budget_metrics, cost_share_metrics, shadow_metrics
 from mixllm.gateway.notes import note_decision, note_outcome
 from mixllm.gateway.store_metrics import store_metrics
 from mixllm.gateway.traffic_metrics import traffic_metrics
@@ -154,6 +154,8 @@ class _RouterState(Collector):
         yield effective
         if self.router.budget is not None:
             yield from budget_metrics(self.router.budget.status())
+        if self.router.cost_share is not None:
+            yield from cost_share_metrics(self.router.cost_share.status())
         if self.router.shadows is not None:
             yield from shadow_metrics(self.router.shadows.counts())
         yield from self._drift()

@@ -47,6 +47,7 @@ LIVE = (
     "routing.max_ttft_s",
     "routing.deadline_quantile",
     "routing.caution",
+    "routing.max_cost_share",
     "routing.caution_judgements",
     "routing.policy",
     "routing.shadow",

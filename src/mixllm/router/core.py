@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -27,6 +27,7 @@ from mixllm.interfaces import Clock, Encoder, FeatureMap, FloatArray, Store
 from mixllm.learning import DEADLINE_QUANTILE, Checkpoint, Learner, LearningWorker, Snapshot
 from mixllm.registry import Breakers, CallUnderWay, Traffic
 from mixllm.router.budget import Budget
+from mixllm.router.cost_share import CostShare
 from mixllm.router.decision_ids import call_id, new_decision_id
 from mixllm.router.foresight import Foreseen, foresee, within_time
 from mixllm.router.judgements import judgement
@@ -39,6 +40,7 @@ from mixllm.types import (
     Feedback,
     FeedbackKind,
     FeedbackReceipt,
+    LearningEvent,
     LLMSpec,
     Outcome,
     OutcomeEvent,
@@ -111,6 +113,8 @@ class RouterCore(RoutedPool):
         Whether checkpoints that are found unusable are marked in the store.
     budget
         What may be spent; None: no limit.
+    cost_share
+        What routing may cost relative to the reference LLM; None: no limit.
     shadows
         Second policies that decide beside `maker`; None: none.
     deadline_quantile
@@ -147,6 +151,7 @@ class RouterCore(RoutedPool):
         stalled_after_s: float = 60.0,
         quarantine: bool = True,
         budget: Budget | None = None,
+        cost_share: CostShare | None = None,
         shadows: Shadows | None = None,
         deadline_quantile: float = DEADLINE_QUANTILE,
         max_latency_s: float | None = None,
@@ -163,6 +168,7 @@ class RouterCore(RoutedPool):
         self.in_flight = self.traffic.in_flight
         self.shed = 0
         self.budget = budget
+        self.cost_share = cost_share
         self.shadows = shadows
         self.breakers = Breakers(clock=clock) if breakers is None else breakers
         if not 0 < deadline_quantile < 1:
@@ -188,7 +194,8 @@ class RouterCore(RoutedPool):
                 budget.open(store, until_seq=learner.position)
             else:
                 budget.take_over(kept.spending or Spending(since_s=0.0, until_seq=learner.position, usd={}))
-            self.worker.observe, self.worker.starts.spending = budget.charge, budget.spending
+            self.worker.starts.spending = budget.spending
+        self._observe_costs()
         if quarantine:  # Who may write into the store keeps a copy too.
             self.worker.keep_start()
         self._snapshot = learner.snapshot()
@@ -233,6 +240,8 @@ class RouterCore(RoutedPool):
             decision = self._kept(decision_id, query, encoding, features, made, seed=seed)
             if expect_outcome and self.budget is not None:
                 self.budget.reserve(decision)
+            if expect_outcome and self.cost_share is not None:
+                self.cost_share.decided(decision, self.learner.reference)
         except BaseException:
             self.traffic.finish(decision_id)
             raise
@@ -476,6 +485,16 @@ class RouterCore(RoutedPool):
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
+    def _observe_costs(self) -> None:
+        """Have the worker tell what calls have cost, where a limit counts it: reading every event takes its time."""
+        limited = self.budget is not None or self.cost_share is not None
+        self.worker.observe = self._charge if limited else None
+
+    def _charge(self, events: Sequence[LearningEvent]) -> None:
+        for limit in (self.budget, self.cost_share):
+            if limit is not None:
+                limit.charge(events)
+
     def _begin(self, decision_id: str, query: Query, choice: Choice) -> None:
         chosen = choice.chosen
         tokens = query.prompt_tokens + chosen.forecast.tokens_out.mean
@@ -524,7 +543,7 @@ class RouterCore(RoutedPool):
                 draw=(seed >> (63 - _DRAW_BITS)) / (1 << _DRAW_BITS),
                 outside=snapshot.outside(features),
             )
-            choose = partial(
+            choose: Callable[..., Choice] = partial(
                 self.maker.choose,
                 specs=snapshot.specs,
                 forced=llm,
@@ -532,6 +551,8 @@ class RouterCore(RoutedPool):
                 unavailable=self.breakers.refusing(),
                 **drawn,
             )
+            if self.cost_share is not None:
+                choose = self.cost_share.paced(choose)
             try:
                 choice = choose(query) if self.budget is None else self.budget.choose(query, choose, forecasts, llm)
             except PoolBusyError:
