@@ -66,6 +66,7 @@ def command(
         return _with(read_config(config_path), host=host, port=port, workers=workers)
 
     config = read()
+    from mixllm.dashboard.routes import dashboard_routes
     from mixllm.gateway.log_format import set_up_log
     from mixllm.gateway.serve import serve  # takes a second; a faulty file is told at once
 
@@ -87,7 +88,7 @@ def command(
         _supervise(config, config_path, logging=("--log-level", log_level, "--log-format", log_format), say=say)
     else:
         with ended_by_signals():
-            serve(config, on_ready=say, read_again=read)
+            serve(config, on_ready=say, read_again=read, windows=dashboard_routes)
 
 
 def _supervise(config: Config, config_path: Path, *, logging: tuple[str, ...], say: Callable[[str], None]) -> None:
@@ -116,6 +117,7 @@ def _supervise(config: Config, config_path: Path, *, logging: tuple[str, ...], s
 
 def _work(config: Config, inherit: str, *, read_again: Callable[[], Config]) -> None:
     """Serve as one of several workers."""
+    from mixllm.dashboard.routes import dashboard_routes
     from mixllm.gateway.serve import serve
     from mixllm.gateway.workers import Inheritance
 
@@ -123,7 +125,13 @@ def _work(config: Config, inherit: str, *, read_again: Callable[[], Config]) -> 
     with ended_by_signals():
         inheritance.end_with_parent()
         listener = socket.socket(fileno=inheritance.listener)
-        serve(config, on_ready=inheritance.say_ready, listener=listener, read_again=read_again)
+        serve(
+            config,
+            on_ready=inheritance.say_ready,
+            listener=listener,
+            read_again=read_again,
+            windows=dashboard_routes,
+        )
 
 
 def curl_line(url: str, *, key: bool, pool: bool) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import uvicorn
+from starlette.routing import BaseRoute
 
 from mixllm.assembly import Router
 from mixllm.clients import ClientByProvider, LiteLLMClient, OpenAIClient
@@ -28,6 +29,7 @@ from mixllm.gateway.reload import Reloader
 from mixllm.gateway.tracing import TracedClient, Tracing
 from mixllm.interfaces import LLMClient
 from mixllm.registry import SharedTraffic, can_share
+from mixllm.router import RouterCore
 from mixllm.types import Secret
 
 __all__ = ["listen", "serve", "url_of"]
@@ -43,6 +45,7 @@ def serve(
     grace_s: int = 30,
     listener: socket.socket | None = None,
     read_again: Callable[[], Config] | None = None,
+    windows: Callable[[RouterCore], Sequence[BaseRoute]] | None = None,
 ) -> None:
     """Run the gateway until it is told to stop (SIGINT, SIGTERM); open streams are finished first.
 
@@ -60,6 +63,8 @@ def serve(
         Where connections are accepted, as a worker gets it from its parent; None listens where `config` says.
     read_again
         Reads the configuration again, on SIGHUP and ``POST /v1/reload``; None: it cannot be.
+    windows
+        Makes further routes that show the router, such as the dashboard's; None: there are none.
 
     Raises
     ------
@@ -93,6 +98,7 @@ def serve(
             calls=config.calls,
             reloader=reloader,
             tracing=tracing,
+            windows=() if windows is None else windows(router),
         )
         server = _Server(
             uvicorn.Config(
