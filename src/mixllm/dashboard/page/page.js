@@ -42,7 +42,7 @@ function quality(measured) {
 
 const clock = (at) => new Date(1000 * at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const moment = (at, length) =>
-  new Date(1000 * at).toLocaleString([], length > 86400
+  new Date(1000 * at).toLocaleString([], length > 1.5 * 86400
     ? { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" }
     : { hour: "2-digit", minute: "2-digit" });
 

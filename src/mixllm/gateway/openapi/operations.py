@@ -263,6 +263,16 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         method="GET",
+        path="/dashboard/data",
+        name="dashboardData",
+        summary="Tell what the page /dashboard shows: a report on a period, the router now, the newest decisions.",
+        tag="running",
+        query={"since": "How far back: a number with s, m, h, d or w, or all. 24h where it is missing."},
+        answer="DashboardData",
+        errors=(503,),
+    ),
+    Operation(
+        method="GET",
         path="/openapi.json",
         name="openapi",
         summary="Tell this description.",
