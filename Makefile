@@ -8,13 +8,19 @@ HELD := constraints/held.txt
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format bench soak fuzz pins clean
+.PHONY: demo test browser check format bench soak fuzz pins clean
 
 demo: $(VENV)/.demo  ## Watch MixLLM route real queries over a pool of LLMs, learn and save money
 	$(BIN)/mixllm demo $(ARGS)
 
-test: $(VENV)/.dev  ## Every test
+test: $(VENV)/.dev browser  ## Every test; MIXLLM_NO_BROWSER=1 leaves out those that need Chromium
 	$(BIN)/python -m pytest $(ARGS)
+
+browser:  ## Debian's Chromium, for the tests of the dashboard: installed where it is missing and this is root
+	@if [ -z "$$MIXLLM_NO_BROWSER" ] && ! command -v chromium >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; \
+	then export DEBIAN_FRONTEND=noninteractive; \
+	install="apt-get install -qq -y --no-install-recommends chromium"; \
+	$$install >/dev/null 2>&1 || { apt-get update -qq && $$install >/dev/null; } || true; fi
 
 check: $(VENV)/.dev  ## Lint, format, types, layers, docs
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ def read_page() -> Page:
     page, style, script = ((folder / name).read_text("utf-8") for name in ("page.html", "page.css", "page.js"))
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return Page(
         body=page.replace(_STYLE, style).replace(_SCRIPT, script).encode(),
