@@ -12,7 +12,7 @@ EVERYTHING = "all"
 """What stands for no limit."""
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_FORM = re.compile(r"(\d{1,9})([smhdw])")
+_FORM = re.compile(r"([0-9]{1,9})([smhdw])")
 
 
 def period_s(text: str) -> float | None:
