@@ -103,7 +103,7 @@ def test_it_shows_what_the_gateway_tells(page: Browser, gateway: Gateway) -> Non
     assert rows[: len(report["llms"])] == list(report["llms"])
     assert set(rows) == {spec.name for spec in gateway.router.llms}
     assert page.value("document.querySelectorAll('#newest tbody tr').length") == 6
-    assert page.text("#budget").count("$5.00") == 1
+    assert "$5.00" in page.text("#budget")
     assert "running" in page.text("#learning")
     assert page.text("#health") in {"healthy", "needs a look"}
     assert page.value("document.querySelectorAll('figure svg[role=img][aria-label]').length") == 3
