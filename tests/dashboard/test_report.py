@@ -141,7 +141,8 @@ def test_a_cost_that_is_estimated_checks_no_forecast() -> None:
 def test_an_empty_store_has_an_empty_report() -> None:
     report = report_on()
     assert (report.decisions, report.quality, report.savings, report.exploration.share) == (0, None, None, None)
-    assert not (report.llms or report.keys or report.tags)
+    for groups in (report.llms, report.keys, report.tags):
+        assert not groups
     assert report.series.slots == ()
 
 
