@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -63,8 +62,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "tags": [operation.tag],
         "parameters": [
             *map(_in_path, _PARAMETER.findall(operation.path)),
-            *_optional("query", operation.query),
-            *_optional("header", operation.headers),
+            *({"name": name, "in": "query", "schema": dict(schema)} for name, schema in operation.query.items()),
+            *_headers(operation),
         ],
         "responses": _answers(operation, is_open=is_open),
         "security": [] if is_open else [{"key": []}],
@@ -105,8 +104,8 @@ def _in_path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _optional(place: str, parameters: Mapping[str, str]) -> list[dict[str, Any]]:
+def _headers(operation: Operation) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": place, "required": False, "description": says, "schema": {"type": "string"}}
-        for name, says in parameters.items()
+        {"name": name, "in": "header", "required": False, "description": says, "schema": {"type": "string"}}
+        for name, says in operation.headers.items()
     ]

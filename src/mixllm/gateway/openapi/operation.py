@@ -41,7 +41,7 @@ class Operation:
     headers
         Headers of the request that it reads, with what they say.
     query
-        Parameters of its query string, all of them texts that may be missing, with what they say.
+        Parameters of its query string, which may be missing, with their schemas.
     fallible
         Whether another status also comes with `answer`, with what it means.
     """
@@ -58,5 +58,5 @@ class Operation:
     errors: tuple[int, ...] = ()
     streams: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fallible: Mapping[int, str] = field(default_factory=dict)

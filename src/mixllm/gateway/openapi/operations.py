@@ -267,7 +267,14 @@ OPERATIONS: tuple[Operation, ...] = (
         name="dashboardData",
         summary="Tell what the page /dashboard shows: a report on a period, the router now, the newest decisions.",
         tag="running",
-        query={"since": "How far back: a number with s, m, h, d or w, or all. 24h where it is missing."},
+        query={
+            "since": {
+                "description": "How far back: a number with s, m, h, d or w, or all.",
+                "type": "string",
+                "pattern": "^([1-9][0-9]{0,8}[smhdw]|all)$",
+                "default": "24h",
+            }
+        },
         answer="DashboardData",
         errors=(503,),
     ),
