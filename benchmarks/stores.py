@@ -61,7 +61,8 @@ def main() -> None:
     print(path.read_text())
 
 
-def _record(number: int, *, prefix: str = "d") -> DecisionRecord:
+def full_record(number: int, *, prefix: str = "d") -> DecisionRecord:
+    """Return a decision among eleven candidates, with an encoding of 512 floats."""
     plain = sample_record(number)
     candidates = tuple(msgspec.structs.replace(plain.decision.candidates[0], llm=f"llm-{row}") for row in range(11))
     decision = msgspec.structs.replace(
@@ -73,7 +74,7 @@ def _record(number: int, *, prefix: str = "d") -> DecisionRecord:
 
 def _rate(open_store: Callable[[], Store], decisions: int, *, prefix: str = "d") -> float:
     """Return how many facts a second are committed."""
-    records = [_record(number, prefix=prefix) for number in range(decisions)]
+    records = [full_record(number, prefix=prefix) for number in range(decisions)]
     store = open_store()
     started_s = time.perf_counter()
     facts = 0
@@ -120,7 +121,7 @@ def _waits(open_store: Callable[[], Store], repeats: int = 300) -> dict[str, Any
     ours, others = open_store(), open_store()
     acknowledged, heard = [], []
     for number in range(repeats):
-        record = _record(number)
+        record = full_record(number)
         ours.append_decision(record)
         seen = threading.Event()
         last = others.last_seq()

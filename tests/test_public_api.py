@@ -87,6 +87,7 @@ def test_importing_loads_nothing_heavy() -> None:
         ("mixllm.registry", set()),
         ("mixllm.learning", set()),
         ("mixllm.router", set()),
+        ("mixllm.dashboard", set()),
         ("mixllm.store", set()),
         ("mixllm.encoders", set()),
         ("mixllm.conformance.predictor", set()),

@@ -106,3 +106,11 @@ def test_the_curl_line_quotes_for_a_shell() -> None:
     words = shlex.split(curl_line("http://h:1", key=True, pool=True))
     assert words[:5] == ["curl", "-s", "http://h:1/v1/chat/completions", "-H", "Authorization: Bearer $MIXLLM_API_KEY"]
     assert json.loads(words[-1])["model"] == "mixllm/auto"
+
+
+def test_it_serves_the_dashboard(gateway: Serving, guarded: Serving) -> None:
+    for url, status in ((gateway.url, 200), (guarded.url, 401)):
+        page = exchange(f"{url}/dashboard", timeout_s=LIMIT_S)
+        assert page.status == 200
+        assert page.body.startswith(b"<!doctype html>")
+        assert exchange(f"{url}/dashboard/data?since=1h", timeout_s=LIMIT_S).status == status

@@ -94,6 +94,8 @@ def test_workers_share_learning_pool_and_end(pool: PlaybackServer, tmp_path: Pat
 
         assert eventually(lambda: len(judgements()) == 1)
         assert judgements() != {0.0}
+        shown = json.loads(send(url, "GET", "/dashboard/data?since=1h")[1])
+        assert (shown["report"]["decisions"], shown["router"]["workers"]) == (12, 2)
         assert gateway.end(signal.SIGTERM) == 0
     assert not any(alive(pid) for pid in workers)
     assert "Traceback" not in gateway.stderr

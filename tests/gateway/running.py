@@ -24,6 +24,7 @@ import uvicorn
 from mixllm.assembly import Router
 from mixllm.clients import OpenAIClient
 from mixllm.config import Config, parse_config
+from mixllm.dashboard.routes import dashboard_routes
 from mixllm.gateway import create_app
 from mixllm.gateway.judge import Judge
 from mixllm.gateway.keys import key_ring
@@ -200,6 +201,7 @@ class Gateway:
             judge=self.llm_judge,
             conversations=self.config.routing.conversations,
             calls=self.config.calls,
+            windows=dashboard_routes(self.router),
         )
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"

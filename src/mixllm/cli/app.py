@@ -63,6 +63,7 @@ COMMANDS = {
     "whatif": Entry(module="mixllm.cli.whatif", summary="Estimate from a log what another policy would have done."),
     "llms": Entry(module="mixllm.cli.llms", summary="List, add, change and remove the LLMs of a running gateway."),
     "feedback": Entry(module="mixllm.cli.feedback", summary="Judge an answer that a running gateway gave."),
+    "report": Entry(module="mixllm.cli.report", summary="Tell what the router did in a period, from its store."),
     "state": Entry(
         module="mixllm.cli.state",
         summary="Look at what was learned, go back to an earlier version of it, merge it with another router's.",

@@ -78,6 +78,7 @@ def command(
         return _with(read_config(config_path), host=host, port=port, workers=workers)
 
     config = read()
+    from mixllm.dashboard.routes import dashboard_routes
     from mixllm.gateway.learner_process import learn_apart
     from mixllm.gateway.log_format import set_up_log
 
@@ -108,6 +109,7 @@ def command(
                 config,
                 on_ready=lambda url: _begin(beside, say, url),
                 read_again=read,
+                windows=dashboard_routes,
                 learner=None if beside is None else beside.path,
             )
 
@@ -171,6 +173,7 @@ def _supervise(config: Config, options: Sequence[str], *, say: Callable[[str], N
 
 def _work(config: Config, inherit: str, *, read_again: Callable[[], Config], learner: Path | None) -> None:
     """Serve as one of several workers."""
+    from mixllm.dashboard.routes import dashboard_routes
     from mixllm.gateway.serve import serve
     from mixllm.gateway.workers import Inheritance
 
@@ -178,7 +181,14 @@ def _work(config: Config, inherit: str, *, read_again: Callable[[], Config], lea
     with ended_by_signals():
         inheritance.end_with_parent()
         listener = socket.socket(fileno=inheritance.listener)
-        serve(config, on_ready=inheritance.say_ready, listener=listener, read_again=read_again, learner=learner)
+        serve(
+            config,
+            on_ready=inheritance.say_ready,
+            listener=listener,
+            read_again=read_again,
+            windows=dashboard_routes,
+            learner=learner,
+        )
 
 
 def curl_line(url: str, *, key: bool, pool: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from mixllm.config import CallsConfig, ConversationsConfig, GatewayConfig, SignalsConfig
@@ -66,6 +66,7 @@ def create_app(
     calls: CallsConfig | None = None,
     reloader: Reloader | None = None,
     tracing: Tracing | None = None,
+    windows: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """Return the gateway over `router` and `client`; it closes neither.
 
@@ -93,6 +94,8 @@ def create_app(
         Reads the configuration again when it is asked to; None: it cannot be.
     tracing
         Takes the spans of requests; None: there are none.
+    windows
+        Routes that it serves besides its own, behind the same keys.
     """
     calls = calls or CallsConfig()
 
@@ -106,7 +109,7 @@ def create_app(
     handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = dict.fromkeys(_REFUSALS, _answer_error)
     handlers[HTTPException] = _answer_http_error
     app = Starlette(
-        routes=[Route(path, handler, methods=[method]) for method, path, handler in _ROUTES],
+        routes=[*(Route(path, handler, methods=[method]) for method, path, handler in _ROUTES), *windows],
         exception_handlers={**handlers, Exception: _answer_bug},
         lifespan=lifespan,
     )

@@ -9,8 +9,8 @@ from mixllm.config import KeyScope
 
 __all__ = ["OPEN_PATHS", "SCOPES", "scopes_for"]
 
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json"})
-"""Need no key: whoever restarts the gateway has none, and the description is the same for every gateway."""
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json", "/dashboard"})
+"""Need no key: whoever restarts the gateway has none; the description and the page are the same for every gateway."""
 
 SCOPES: Mapping[tuple[str, str], tuple[KeyScope, ...]] = {
     ("POST", "/v1/chat/completions"): ("chat",),
@@ -25,6 +25,7 @@ SCOPES: Mapping[tuple[str, str], tuple[KeyScope, ...]] = {
     ("POST", "/v1/feedback"): ("feedback",),
     ("GET", "/v1/decisions/{id}"): ("chat", "feedback", "admin"),
     ("GET", "/metrics"): ("metrics", "admin"),
+    ("GET", "/dashboard/data"): ("admin",),
     ("GET", "/v1/llms"): ("admin",),
     ("POST", "/v1/llms"): ("admin",),
     ("GET", "/v1/llms/{name}"): ("admin",),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import uvicorn
+from starlette.routing import BaseRoute
 
 from mixllm.assembly import Router
 from mixllm.clients import ClientByProvider, LiteLLMClient, OpenAIClient
@@ -29,6 +30,7 @@ from mixllm.gateway.tracing import TracedClient, Tracing
 from mixllm.interfaces import LLMClient
 from mixllm.learning.apart import FollowingWorker
 from mixllm.registry import SharedRates, SharedTraffic, can_share
+from mixllm.router import RouterCore
 from mixllm.types import Secret
 
 __all__ = ["listen", "serve", "url_of"]
@@ -45,6 +47,7 @@ def serve(
     listener: socket.socket | None = None,
     read_again: Callable[[], Config] | None = None,
     learner: Path | None = None,
+    windows: Callable[[RouterCore], Sequence[BaseRoute]] | None = None,
 ) -> None:
     """Run the gateway until it is told to stop (SIGINT, SIGTERM); open streams are finished first.
 
@@ -64,6 +67,8 @@ def serve(
         Reads the configuration again, on SIGHUP and ``POST /v1/reload``; None: it cannot be.
     learner
         The socket of the process that learns; None: this one does.
+    windows
+        Makes further routes that show the router, such as the dashboard's; None: there are none.
 
     Raises
     ------
@@ -102,6 +107,7 @@ def serve(
             calls=config.calls,
             reloader=reloader,
             tracing=tracing,
+            windows=() if windows is None else windows(router),
         )
         server = _Server(
             uvicorn.Config(

@@ -60,7 +60,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "parameters": [*map(_in_path, _PARAMETER.findall(operation.path)), *_headers(operation)],
+        "parameters": [
+            *map(_in_path, _PARAMETER.findall(operation.path)),
+            *({"name": name, "in": "query", "schema": dict(schema)} for name, schema in operation.query.items()),
+            *_headers(operation),
+        ],
         "responses": _answers(operation, is_open=is_open),
         "security": [] if is_open else [{"key": []}],
     }

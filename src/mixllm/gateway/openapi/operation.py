@@ -40,6 +40,8 @@ class Operation:
         Whether the answer may be a stream of events.
     headers
         Headers of the request that it reads, with what they say.
+    query
+        Parameters of its query string, which may be missing, with their schemas.
     fallible
         Whether another status also comes with `answer`, with what it means.
     """
@@ -56,4 +58,5 @@ class Operation:
     errors: tuple[int, ...] = ()
     streams: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fallible: Mapping[int, str] = field(default_factory=dict)

@@ -263,6 +263,23 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         method="GET",
+        path="/dashboard/data",
+        name="dashboardData",
+        summary="Tell what the page /dashboard shows: a report on a period, the router now, the newest decisions.",
+        tag="running",
+        query={
+            "since": {
+                "description": "How far back: a number with s, m, h, d or w, or all.",
+                "type": "string",
+                "pattern": "^([1-9][0-9]{0,8}[smhdw]|all)$",
+                "default": "24h",
+            }
+        },
+        answer="DashboardData",
+        errors=(503,),
+    ),
+    Operation(
+        method="GET",
         path="/openapi.json",
         name="openapi",
         summary="Tell this description.",

@@ -188,6 +188,18 @@ WRITTEN: dict[str, dict[str, Any]] = {
         "required": ["version", "released"],
         "properties": {"version": {"type": "integer"}, "released": {"const": True}},
     },
+    "DashboardData": {
+        "description": "What the page shows. docs/dashboard.md names the figures.",
+        "type": "object",
+        "required": ["since", "now_s", "report", "router", "newest"],
+        "properties": {
+            "since": {"type": "string"},
+            "now_s": {"type": "number"},
+            "report": {"type": "object"},
+            "router": {"type": "object"},
+            "newest": {"type": "array", "items": {"type": "object"}},
+        },
+    },
     "Alive": {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}},
     "Readiness": {
         "type": "object",
