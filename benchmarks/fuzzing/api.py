@@ -292,7 +292,9 @@ class _Described:
                 answers = {status: answer["content"] for status, answer in operation["responses"].items()}
                 self._answers[f"{method.upper()} {path}"] = {
                     status: {
-                        kind: jsonschema_rs.validator_for({**told["schema"], "components": description["components"]})
+                        kind: jsonschema_rs.validator_for(
+                            {**told.get("schema", {}), "components": description["components"]}
+                        )
                         for kind, told in content.items()
                     }
                     for status, content in answers.items()

@@ -238,6 +238,8 @@ def test_a_checkpoint(config_path: Path) -> None:
 
 def test_the_store_of_a_killed_gateway(config_path: Path) -> None:
     learn_one(config_path)
+    # A process that learned beside it would learn what is left, and keep it.
+    config_path.write_text(config_path.read_text() + "\nlearning: {process: false}\n")
     with Serving(["serve", "-c", str(config_path)]) as gateway:
         invoke("feedback", decide(gateway.url, "Hello")["decision_id"], "--up", "--url", gateway.url)
         assert gateway.end(signal.SIGKILL) == -signal.SIGKILL

@@ -30,6 +30,10 @@ async def _behind(request: Request) -> Response:
     return PlainTextResponse(f"behind: {request.path_params['name']}")
 
 
+async def _told(request: Request, error: Exception) -> Response:
+    return PlainTextResponse(f"{error} for {request.app.state.name}", 418)
+
+
 def direct() -> Direct:
     app = Starlette(routes=[Route("/one/{name}", _behind, methods=["GET"])])
     app.state.name = "the app"
@@ -37,7 +41,7 @@ def direct() -> Direct:
         app=app,
         handlers={("GET", "/greet"): _greet, ("GET", "/refuse"): _refuse, ("GET", "/fail"): _fail},
         refusals=(LookupError,),
-        answer_error=lambda error: PlainTextResponse(str(error), 418),
+        answer_error=_told,
         answer_bug=lambda: PlainTextResponse("our fault", 500),
     )
 
@@ -77,7 +81,7 @@ async def test_what_is_not_is_left_to_starlette() -> None:
 
 
 async def test_a_refusal_has_its_answer() -> None:
-    assert await asked("/refuse") == (418, b"/refuse")
+    assert await asked("/refuse") == (418, b"/refuse for the app")
 
 
 async def test_a_bug_is_answered_without_a_word_of_the_inside_and_told_to_the_server() -> None:

@@ -77,6 +77,7 @@ def test_a_real_server_at_its_most_talkative_writes_no_prompt_and_no_key(
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
+        assert line, server.stderr.read()[-3000:] if server.stderr is not None else ""
         url = line.split()[3].rstrip(".")
 
         def send(method: str, path: str, body: object = None, key: str = KEY) -> Reply:

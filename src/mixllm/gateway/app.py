@@ -139,7 +139,7 @@ def create_app(
         app=app,
         handlers={(method, path): handler for method, path, handler in _ROUTES if "{" not in path},
         refusals=_REFUSALS,
-        answer_error=error_response,
+        answer_error=_answer_error,
         answer_bug=_bug,
     )
     door = Door(app=direct, paths=_CALLING, config=config, metrics=call_metrics)

@@ -39,7 +39,7 @@ class Direct:
         app: Starlette,
         handlers: Mapping[tuple[str, str], Handler],
         refusals: tuple[type[Exception], ...],
-        answer_error: Callable[[Exception], Response],
+        answer_error: Callable[[Request, Exception], Awaitable[Response]],
         answer_bug: Callable[[], Response],
     ) -> None:
         self.app = app
@@ -55,10 +55,11 @@ class Direct:
             await self.app(scope, receive, send)
             return
         scope["app"] = self.app
+        request = Request(scope, receive, send)
         try:
-            response = await handler(Request(scope, receive, send))
+            response = await handler(request)
         except self._refusals as error:
-            response = self._answer_error(error)
+            response = await self._answer_error(request, error)
         except Exception:
             await self._answer_bug()(scope, receive, send)
             raise
