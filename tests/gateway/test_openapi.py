@@ -39,6 +39,17 @@ def test_it_is_valid_openapi() -> None:
     schemathesis.openapi.from_dict(describe("1")).validate()
 
 
+def test_streams_have_no_schema_that_a_reader_could_hold_against_their_events() -> None:
+    streams = [
+        answer["content"]["text/event-stream"]
+        for methods in describe("1")["paths"].values()
+        for operation in methods.values()
+        for answer in operation["responses"].values()
+        if "text/event-stream" in answer["content"]
+    ]
+    assert streams == [{}] * sum(operation.streams for operation in OPERATIONS) != []
+
+
 def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
     text = json.dumps(describe("1"))
     referred = set(re.findall(r'"#/components/schemas/(\w+)"', text))
