@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 from collections.abc import Iterator, MutableMapping
@@ -186,3 +187,22 @@ async def test_leaving_and_ending_at_once_leaves_no_cancellation_behind() -> Non
     client.leave()
 
     assert await task == "whole"
+
+
+async def test_a_watch_that_had_to_ask_is_gone_without_a_full_collection() -> None:
+    receive = asyncio.Event()
+
+    async def waits() -> MutableMapping[str, Any]:
+        await receive.wait()
+        raise AssertionError
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            with LeaveWatch(waits):
+                await asyncio.sleep(0.03)
+        await asyncio.sleep(0)
+        assert sum(isinstance(one, LeaveWatch) for one in gc.get_objects()) <= 1
+    finally:
+        gc.enable()

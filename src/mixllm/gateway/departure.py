@@ -54,6 +54,8 @@ class LeaveWatch:
         self._timer.cancel()
         if self._asking is not None:
             self._asking.cancel()
+            # Its error leads back here: kept, it would be a circle that only a full collection finds.
+            self._asking = None
         # As asyncio.timeout does it: a cancellation from elsewhere, such as a shutdown, goes on as one.
         if self._left and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise ClientLeftError from error
