@@ -244,7 +244,7 @@ def test_a_tight_budget_paces_lambda_and_says_so() -> None:
     assert paced.keys["key-a"].cost_weight == 1.0
     late = decisions[201]
     assert late.trade_off == pytest.approx(5.0 / paced.total.cost_weight, rel=0.1)
-    assert f"the budget paces λ from 5 to {late.trade_off:.3g}" in late.reason
+    assert f"a limit on cost paces λ from 5 to {late.trade_off:.3g}" in late.reason
     assert "paces" not in decisions[0].reason
     assert all(decision.trade_off <= 5.0 for decision in decisions)
     assert len({decision.llm for decision in decisions}) > 1
