@@ -247,7 +247,9 @@ def _none_left(refusals: Mapping[str, Refusal]) -> NoEligibleLLMError:
 
 
 def _pacing(trade_off: float, cost_weight: float) -> str:
-    return f"; a limit on cost paces λ from {trade_off * cost_weight:.3g} to {trade_off:.3g}" if cost_weight > 1.0 else ""
+    return (
+        f"; a limit on cost paces λ from {trade_off * cost_weight:.3g} to {trade_off:.3g}" if cost_weight > 1.0 else ""
+    )
 
 
 def _reason(place: int, candidates: Sequence[Candidate], policy: str) -> str:
