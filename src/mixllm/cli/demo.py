@@ -136,6 +136,9 @@ def _show(result: DemoResult, console: Console) -> None:
 
 
 def _keep(url: str, console: Console) -> None:
+    stop = threading.Event()
+    # Before the line is shown: whoever reads it may end this at once.
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     console.print("The gateway is still up, until Ctrl-C. Try it:")
     console.print(
         f"curl -s {url}/v1/chat/completions -H 'Content-Type: application/json' "
@@ -144,7 +147,5 @@ def _keep(url: str, console: Console) -> None:
         highlight=False,
         markup=False,
     )
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with contextlib.suppress(KeyboardInterrupt):
         stop.wait()
