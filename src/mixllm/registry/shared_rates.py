@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from mixllm.registry.shared_file import open_shared_file
+
 __all__ = ["SharedLevel", "SharedRates"]
 
 _LOG = logging.getLogger(__name__)
@@ -117,7 +119,7 @@ class SharedRates:
         self._places: dict[bytes, int] = {}
         try:
             with self._locked():
-                self.fd = self._open()
+                self.fd = open_shared_file(self.path, size=_FILE_BYTES, magic=_MAGIC)
         except OSError as error:
             _LOG.warning("rates of keys are not shared with other processes: %s", error)
 
@@ -141,25 +143,6 @@ class SharedRates:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC
-        with contextlib.suppress(FileNotFoundError):
-            fd = os.open(self.path, flags)
-            if os.fstat(fd).st_size == _FILE_BYTES and os.pread(fd, len(_MAGIC), 0) == _MAGIC:
-                return fd
-            os.close(fd)
-            _LOG.warning("%r is damaged or of another version and is made anew", str(self.path))
-        fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        fd = os.open(fresh, flags | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.ftruncate(fd, _FILE_BYTES)
-            os.pwrite(fd, _MAGIC, 0)
-            fresh.replace(self.path)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
 
     def _place(self, digest: bytes) -> int:
         """Return where the number of `digest` is, on a row of its own; with the lock held."""

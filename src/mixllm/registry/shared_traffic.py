@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixllm.registry.rate_window import CELLS, COLUMNS
+from mixllm.registry.shared_file import open_shared_file
 from mixllm.registry.traffic_layout import (
     COUNTS_AT,
     DIGEST_BYTES,
@@ -244,7 +245,7 @@ class SharedTraffic:
         """Open the file, made anew where it is damaged, take a free slot, and write into it what is known."""
         self._place, self._others, self._recent = _NOWHERE, (), ()
         with self._locked():
-            self._adopt(self._open())
+            self._adopt(open_shared_file(self.path, size=FILE_BYTES, magic=MAGIC))
             heads = dict(self._heads())
             # One that was never used before one whose last minute may still count.
             free = [slot for slot in range(SLOTS) if slot not in heads]
@@ -266,26 +267,6 @@ class SharedTraffic:
             return
         os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)
-
-    def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC
-        with contextlib.suppress(FileNotFoundError):
-            fd = os.open(self.path, flags)
-            if is_ours(fd):
-                return fd
-            os.close(fd)
-            _LOG.warning("%r is damaged or of another version and is made anew", str(self.path))
-        # Beside it and then in its place: whoever has the old one open is not hurt, and notices with the next beat.
-        fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        fd = os.open(fresh, flags | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.ftruncate(fd, FILE_BYTES)
-            os.pwrite(fd, MAGIC, 0)
-            fresh.replace(self.path)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
 
     def _look_around(self) -> None:
         heads = [(slot, head) for slot, head in self._heads() if slot != self._place[0]]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import Final
 
 from mixllm.registry.rate_window import CELLS, COLUMNS
+from mixllm.registry.shared_file import is_shared_file
 
 __all__ = [
     "CELLS_AT",
@@ -56,7 +56,7 @@ FILE_BYTES: Final = CELLS_AT + SLOTS * SLOT_CELL_BYTES
 
 def is_ours(fd: int) -> bool:
     """Return whether the open file is one of this layout."""
-    return os.fstat(fd).st_size == FILE_BYTES and os.pread(fd, len(MAGIC), 0) == MAGIC
+    return is_shared_file(fd, size=FILE_BYTES, magic=MAGIC)
 
 
 def beat_of(head: bytes) -> float:
